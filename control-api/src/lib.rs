@@ -1,1 +1,9 @@
-//! Placeholder.
+//! The REST contract of a Littoral node.
+//!
+//! Takes requests on the admin listener, promises the shapes, problems and access rules of `/v1`, and asks a
+//! [`plane::ControlPlane`] to do the work. It never names wasmtime or the store: both ends of the contract, server
+//! and client, build and test without them.
+
+pub mod error;
+pub mod plane;
+pub mod view;

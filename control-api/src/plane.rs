@@ -1,0 +1,227 @@
+//! The one trait that does the work behind the API.
+//!
+//! A [`ControlPlane`] knows nothing of HTTP. Access was checked before any of these is called: a `tenant` argument is
+//! one the caller may see. Every call that changes something returns only after the change is durable, and changes
+//! run to their end even where the caller goes away.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use edge_config::{HostPattern, KeyId, ModuleName, RouteId, TenantName};
+use futures_util::Stream;
+
+use crate::error::PlaneError;
+use crate::view::{
+    AuditEntry, Job, LogLine, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest,
+    Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite, Tenant,
+    TenantWrite, UploadDryRun, Usage, Written,
+};
+
+/// Who asks for a change, for the audit log.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The token's subject and issuer.
+    pub who: String,
+    /// The request's id.
+    pub request_id: String,
+}
+
+/// The bytes of an upload as they arrive.
+pub type UploadBody = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
+
+/// The body ended before it was whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body broke off")]
+pub struct BodyError;
+
+/// One upload: the statement first, the bytes only when the plane asks for them.
+pub struct Upload {
+    /// The tenant in the path.
+    pub tenant: TenantName,
+    /// The module in the path.
+    pub module: ModuleName,
+    /// The `Module-Signature` header: a compact JWS; absent is allowed in a dry run only.
+    pub statement: Option<String>,
+    /// `Content-Length`, where the client sent one.
+    pub declared_bytes: Option<u64>,
+    /// The bytes.
+    pub body: UploadBody,
+    /// Answer as soon as the bytes are in (`Prefer: respond-async`, RFC 7240 §4.1).
+    pub respond_async: bool,
+}
+
+/// What became of an upload.
+#[derive(Debug)]
+pub enum UploadOutcome {
+    /// Compiled and durable.
+    Done {
+        /// The version as it is now.
+        version: Revised<ModuleVersion>,
+        /// [`Written::Unchanged`] where the same upload had been accepted before.
+        written: Written,
+    },
+    /// The bytes are in; the rest is a job.
+    Accepted(Job),
+}
+
+/// A tenant's log lines: those in the ring, then, when following, those to come.
+pub type LogLines = Pin<Box<dyn Stream<Item = LogLine> + Send>>;
+
+/// Which log lines are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    /// Only lines after this sequence number.
+    pub after_seq: Option<u64>,
+    /// At most this many of the newest lines to begin with.
+    pub lines_max: Option<usize>,
+    /// Stay and send what comes.
+    pub follow: bool,
+}
+
+/// What may be asked of a node.
+#[async_trait::async_trait]
+pub trait ControlPlane: Send + Sync + 'static {
+    /// Where the node stands; readiness is [`NodeState::Serving`] with a worker that answers.
+    fn state(&self) -> NodeState;
+    /// Whether requests would be served now; the text says what is missing.
+    fn ready(&self) -> Result<(), String>;
+    /// The node's own figures.
+    async fn status(&self) -> Result<NodeStatus, PlaneError>;
+    /// The Prometheus text exposition (format 0.0.4).
+    async fn metrics(&self) -> Result<String, PlaneError>;
+    /// The newest changes first; `after` is the sequence number to go on below.
+    async fn audit(&self, page: PageRequest) -> Result<Page<AuditEntry>, PlaneError>;
+
+    /// Tenants in order of name.
+    async fn tenants(&self, page: PageRequest) -> Result<Page<Tenant>, PlaneError>;
+    /// One tenant.
+    async fn tenant(&self, tenant: &TenantName) -> Result<Revised<Tenant>, PlaneError>;
+    /// Creates or replaces a tenant's settings.
+    async fn put_tenant(
+        &self,
+        tenant: &TenantName,
+        write: TenantWrite,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Tenant>, Written), PlaneError>;
+    /// Removes a tenant with everything it has.
+    async fn delete_tenant(
+        &self,
+        tenant: &TenantName,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(), PlaneError>;
+    /// What a tenant uses.
+    async fn usage(&self, tenant: &TenantName) -> Result<Usage, PlaneError>;
+    /// What its guests wrote.
+    async fn logs(&self, tenant: &TenantName, query: LogQuery) -> Result<LogLines, PlaneError>;
+
+    /// A tenant's publisher keys in order of id.
+    async fn keys(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<PublisherKey>, PlaneError>;
+    /// One publisher key.
+    async fn key(
+        &self,
+        tenant: &TenantName,
+        kid: &KeyId,
+    ) -> Result<Revised<PublisherKey>, PlaneError>;
+    /// Trusts a publisher key.
+    async fn put_key(
+        &self,
+        tenant: &TenantName,
+        kid: &KeyId,
+        jwk: PublicJwk,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<PublisherKey>, Written), PlaneError>;
+    /// Stops trusting a publisher key; what it signed and was accepted stays.
+    async fn delete_key(
+        &self,
+        tenant: &TenantName,
+        kid: &KeyId,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(), PlaneError>;
+
+    /// Takes an upload: statement first, then bytes, then inspection and compilation.
+    async fn upload(
+        &self,
+        upload: Upload,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<UploadOutcome, PlaneError>;
+    /// What an upload would do; nothing is kept.
+    async fn upload_dry_run(&self, upload: Upload) -> Result<UploadDryRun, PlaneError>;
+    /// An upload that was accepted with 202.
+    async fn job(&self, tenant: &TenantName, id: &str) -> Result<Job, PlaneError>;
+    /// A tenant's modules in order of name.
+    async fn modules(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Module>, PlaneError>;
+    /// One module.
+    async fn module(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<Module>, PlaneError>;
+    /// One kept version.
+    async fn module_version(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        version: u64,
+    ) -> Result<Revised<ModuleVersion>, PlaneError>;
+    /// Removes a module with its versions; refused while a route serves it.
+    async fn delete_module(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(), PlaneError>;
+
+    /// A tenant's routes in order of id.
+    async fn routes(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Route>, PlaneError>;
+    /// One route.
+    async fn route(
+        &self,
+        tenant: &TenantName,
+        route: &RouteId,
+    ) -> Result<Revised<Route>, PlaneError>;
+    /// Sets a route.
+    async fn put_route(
+        &self,
+        tenant: &TenantName,
+        route: &RouteId,
+        write: RouteWrite,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Route>, Written), PlaneError>;
+    /// What setting a route would do.
+    async fn put_route_dry_run(
+        &self,
+        tenant: &TenantName,
+        route: &RouteId,
+        write: RouteWrite,
+        precondition: Precondition,
+    ) -> Result<RouteDryRun, PlaneError>;
+    /// Removes a route.
+    async fn delete_route(
+        &self,
+        tenant: &TenantName,
+        route: &RouteId,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(), PlaneError>;
+    /// The tenant that holds a hostname, for the node's own use.
+    async fn host_owner(&self, host: &HostPattern) -> Result<Option<TenantName>, PlaneError>;
+}
