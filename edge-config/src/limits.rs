@@ -91,7 +91,7 @@ macro_rules! limits {
         /// Every limit of one tenant, each in its range.
         ///
         /// [`Limits::default`] are the defaults of [`LIMIT_TABLE`].
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         #[non_exhaustive]
         pub struct Limits {
             $(#[doc = $doc] pub $name: u64,)*
