@@ -1,0 +1,95 @@
+//! wasmtime's configuration, made in one place for the process that compiles and the one that runs.
+//!
+//! Whatever changes here changes `precompile_compatibility_hash`, and with it every artifact's name: nothing compiled
+//! under another configuration is ever mapped.
+
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::shape::EngineShape;
+
+/// Stack for wasm frames, in bytes; overflowing it traps.
+const WASM_STACK_BYTES: usize = 512 << 10;
+/// The whole stack of a guest's fiber, in bytes. What lies above the wasm part is for host functions called from
+/// there, whose overflow would end the process: hence the wide margin.
+const FIBER_STACK_BYTES: usize = 1 << 20;
+/// Core instances one component may have: what tools make out of one guest and its adapters, with room.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
+/// Linear memories one component may have.
+const MEMORIES_PER_COMPONENT: u32 = 8;
+/// Tables one component may have.
+const TABLES_PER_COMPONENT: u32 = 16;
+/// Elements in one table: function pointers of the largest interpreters in use stay below 30,000.
+const TABLE_ELEMENTS: usize = 65_536;
+/// The host's own record of one core instance, in bytes; grows with its functions and globals.
+const CORE_INSTANCE_BYTES: usize = 1 << 20;
+/// Memory of an ended instance that stays with its slot, in bytes, so that the next one takes no page faults.
+const KEPT_MEMORY_BYTES: usize = 2 << 20;
+/// The same for tables.
+const KEPT_TABLE_BYTES: usize = 128 << 10;
+/// Slots that keep what they had. A ceiling of `WARM_SLOTS * KEPT_MEMORY_BYTES` on memory nobody uses just now.
+const WARM_SLOTS: u32 = 16;
+
+/// For the process that turns components into artifacts: it never runs any.
+#[must_use]
+pub fn compiler_config(shape: &EngineShape) -> Config {
+    shared(shape)
+}
+
+/// For the process that runs artifacts: it cannot compile.
+#[must_use]
+pub fn runtime_config(shape: &EngineShape) -> Config {
+    let mut pool = PoolingAllocationConfig::default();
+    let instances = shape.instances_max;
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(4))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(3))
+        .total_stacks(instances.saturating_mul(2))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .table_elements(TABLE_ELEMENTS)
+        .max_core_instance_size(CORE_INSTANCE_BYTES)
+        .max_component_instance_size(CORE_INSTANCE_BYTES)
+        .max_memory_size(to_usize(shape.memory_bytes_max))
+        .max_unused_warm_slots(WARM_SLOTS)
+        .linear_memory_keep_resident(KEPT_MEMORY_BYTES)
+        .table_keep_resident(KEPT_TABLE_BYTES)
+        .pagemap_scan(if shape.pagemap_scan {
+            Enabled::Auto
+        } else {
+            Enabled::No
+        });
+    // The `gc` feature is compiled in (RUSTSEC-2026-0570) while the proposal is off: no heap is ever needed.
+    pool.total_gc_heaps(0);
+    let mut config = shared(shape);
+    config.enable_compiler(false);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+fn shared(shape: &EngineShape) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_async(true)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_memory64(false)
+        // Without it nothing stops a busy loop.
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .memory_reservation(shape.memory_reservation_bytes)
+        .memory_guard_size(shape.memory_guard_bytes)
+        // A memory that never moves lets compiled code keep its base and, in compact slots, its bound in a register.
+        .memory_may_move(false)
+        // A seventh of every artifact, of use only with debug information that tenants do not upload.
+        .generate_address_map(false)
+        .native_unwind_info(false);
+    config
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,143 @@
+//! The imports this node offers, in one linker for all components.
+
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+
+use super::state::GuestState;
+
+/// Everything a guest may import here, version by version as wasmtime's own bindings have it.
+///
+/// Files: the interfaces are there because standard libraries import them, but no directory is ever opened, so every
+/// path is absent. Outgoing requests are there too, and denied. Sockets are not offered at all.
+///
+/// # Errors
+/// Only if two of the packages define the same name, which is a bug of ours.
+pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
+    let mut linker = Linker::new(engine);
+    let l = &mut linker;
+    // wasi:http/proxy@0.2 and what standard libraries add to it.
+    wasmtime_wasi_http::p2::add_to_linker_async(l)?;
+    {
+        use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
+        cli::environment::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+        cli::exit::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+        cli::terminal_input::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+        cli::terminal_output::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+        cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+        cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+        cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+        filesystem::preopens::add_to_linker::<_, WasiFilesystem>(
+            l,
+            WasiFilesystemView::filesystem,
+        )?;
+        filesystem::types::add_to_linker::<_, WasiFilesystem>(l, WasiFilesystemView::filesystem)?;
+        random::insecure::add_to_linker::<_, WasiRandom>(l, WasiRandomView::random)?;
+        random::insecure_seed::add_to_linker::<_, WasiRandom>(l, WasiRandomView::random)?;
+    }
+    // wasi:http/service@0.3.
+    wasmtime_wasi::p3::cli::add_to_linker(l)?;
+    wasmtime_wasi::p3::clocks::add_to_linker(l)?;
+    wasmtime_wasi::p3::filesystem::add_to_linker(l)?;
+    wasmtime_wasi::p3::random::add_to_linker(l)?;
+    wasmtime_wasi_http::p3::add_to_linker(l)?;
+    Ok(linker)
+}
+
+/// Whether an import of this name would be found, for the dry run and for the answer to an upload that is refused.
+///
+/// `name` is a component import such as `wasi:http/types@0.2.4`. A release version matches any offered release of
+/// the same compatible line; a pre-release must match exactly.
+#[must_use]
+pub fn offers(name: &str) -> bool {
+    let Some((interface, version)) = name.rsplit_once('@') else {
+        return false;
+    };
+    OFFERED
+        .iter()
+        .any(|(line, interfaces)| version_in(version, line) && interfaces.contains(&interface))
+}
+
+/// `0.2.x` for the line `0.2`, without a pre-release.
+fn version_in(version: &str, line: &str) -> bool {
+    version
+        .strip_prefix(line)
+        .and_then(|rest| rest.strip_prefix('.'))
+        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// What [`linker`] defines; a test holds the two together.
+const OFFERED: [(&str, &[&str]); 2] = [
+    (
+        "0.2",
+        &[
+            "wasi:cli/environment",
+            "wasi:cli/exit",
+            "wasi:cli/stderr",
+            "wasi:cli/stdin",
+            "wasi:cli/stdout",
+            "wasi:cli/terminal-input",
+            "wasi:cli/terminal-output",
+            "wasi:cli/terminal-stderr",
+            "wasi:cli/terminal-stdin",
+            "wasi:cli/terminal-stdout",
+            "wasi:clocks/monotonic-clock",
+            "wasi:clocks/wall-clock",
+            "wasi:filesystem/preopens",
+            "wasi:filesystem/types",
+            "wasi:http/outgoing-handler",
+            "wasi:http/types",
+            "wasi:io/error",
+            "wasi:io/poll",
+            "wasi:io/streams",
+            "wasi:random/insecure",
+            "wasi:random/insecure-seed",
+            "wasi:random/random",
+        ],
+    ),
+    (
+        "0.3",
+        &[
+            "wasi:cli/environment",
+            "wasi:cli/exit",
+            "wasi:cli/stderr",
+            "wasi:cli/stdin",
+            "wasi:cli/stdout",
+            "wasi:cli/terminal-input",
+            "wasi:cli/terminal-output",
+            "wasi:cli/terminal-stderr",
+            "wasi:cli/terminal-stdin",
+            "wasi:cli/terminal-stdout",
+            "wasi:cli/types",
+            "wasi:clocks/monotonic-clock",
+            "wasi:clocks/system-clock",
+            "wasi:clocks/types",
+            "wasi:filesystem/preopens",
+            "wasi:filesystem/types",
+            "wasi:http/client",
+            "wasi:http/types",
+            "wasi:random/insecure",
+            "wasi:random/insecure-seed",
+            "wasi:random/random",
+        ],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_versions_match_their_line_and_prereleases_do_not() {
+        assert!(offers("wasi:http/types@0.2.0"));
+        assert!(offers("wasi:http/types@0.2.10"));
+        assert!(offers("wasi:http/client@0.3.0"));
+        assert!(!offers("wasi:http/types@0.3.0-rc-2026-03-15"));
+        assert!(!offers("wasi:http/types@0.2.x"));
+        assert!(!offers("wasi:http/types"));
+        assert!(!offers("wasi:sockets/tcp@0.2.0"));
+        assert!(!offers("acme:nothing/here@1.2.3"));
+    }
+}

@@ -1,0 +1,13 @@
+//! What guests may call.
+//!
+//! Takes an engine, gives a linker; promises that a guest reaches nothing but clocks, random bytes, its own standard
+//! streams and its own request unless a grant says so; never opens a file or a socket for one.
+
+mod hooks;
+mod linker;
+mod state;
+mod stdio;
+
+pub use linker::{linker, offers};
+pub use state::GuestState;
+pub use stdio::{GuestLog, GuestStream};

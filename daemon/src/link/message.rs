@@ -1,0 +1,247 @@
+//! What control and a worker say to each other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::EngineShape;
+
+/// The name of an artifact: SHA-256 over the component's digest, the engine's compatibility hash and wasmtime's
+/// version. What a worker asks for, and what the file is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ArtifactName(pub [u8; 32]);
+
+/// Which calling convention a component serves requests by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum World {
+    /// `wasi:http/proxy` 0.2: a synchronous export with a response outparam.
+    Proxy02,
+    /// `wasi:http/service` 0.3: an asynchronous export.
+    Service03,
+}
+
+impl World {
+    /// As shown to people and stored.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proxy02 => "wasi:http/proxy@0.2",
+            Self::Service03 => "wasi:http/service@0.3",
+        }
+    }
+}
+
+/// From control to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// First and once; the frame carries the listening sockets, one thread's worth after another.
+    Start(WorkerStart),
+    /// Changes to the routing table, to be applied whole and acknowledged.
+    Table {
+        /// The revision of the control state that the table then is at.
+        revision: u64,
+        /// Whether what was there before is dropped first.
+        full: bool,
+        /// In order.
+        changes: Vec<TableChange>,
+    },
+    /// The answer to [`ToControl::NeedArtifact`]; with a file where it is available.
+    Artifact {
+        /// What was asked for.
+        name: ArtifactName,
+        /// Why there is no file.
+        refused: Option<String>,
+    },
+    /// Answer with a [`ToControl::Report`] now.
+    Report,
+    /// Accept no more, finish what runs, then end.
+    Drain,
+}
+
+/// From a worker to control.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToControl {
+    /// Accepting connections.
+    Ready,
+    /// The table of this revision is served from now on.
+    TableApplied {
+        /// As in [`ToWorker::Table`].
+        revision: u64,
+    },
+    /// A request waits for this artifact.
+    NeedArtifact {
+        /// The artifact.
+        name: ArtifactName,
+    },
+    /// What happened since the last report.
+    Report(WorkerReport),
+    /// Lines that guests wrote.
+    Lines(Vec<GuestLine>),
+}
+
+/// All that a worker must know before its first request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerStart {
+    /// How instances lie in memory.
+    pub shape: EngineShape,
+    /// Threads that own connections and guests.
+    pub threads: u32,
+    /// Listening sockets a thread: the frame carries `threads` times as many.
+    pub listeners_per_thread: u32,
+    /// Most open connections.
+    pub connections_max: u32,
+    /// A request head must be complete within this time, in milliseconds.
+    pub header_read_timeout_ms: u64,
+    /// A connection without a request is closed after this time, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// A request head larger than this is refused, in bytes.
+    pub header_bytes_max: u64,
+    /// A request head with more fields than this is refused.
+    pub header_count_max: u32,
+    /// Networks whose `Forwarded` and `X-Forwarded-*` are believed, as `address/prefix`.
+    pub trusted_proxies: Vec<String>,
+    /// Requests may finish within this time when draining, in milliseconds.
+    pub drain_ms_max: u64,
+    /// Most components loaded at once.
+    pub resident_max: u32,
+    /// The least severe level the worker logs at.
+    pub log_level: String,
+    /// Whether the worker logs JSON.
+    pub log_json: bool,
+}
+
+/// One change to the routing table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum TableChange {
+    /// A tenant is new or its limits changed; comes before its routes.
+    Tenant {
+        /// Its name.
+        tenant: String,
+        /// What holds from now on.
+        limits: TenantLimits,
+    },
+    /// A tenant is gone; its routes went before it.
+    TenantGone {
+        /// Its name.
+        tenant: String,
+    },
+    /// A route is new or serves something else.
+    Route {
+        /// Exact hostname or `*.suffix`.
+        host: String,
+        /// Path prefix.
+        path: String,
+        /// Whose it is.
+        tenant: String,
+        /// What answers.
+        target: ModuleTarget,
+    },
+    /// A route is gone.
+    RouteGone {
+        /// As in `Route`.
+        host: String,
+        /// As in `Route`.
+        path: String,
+    },
+}
+
+/// What a route serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleTarget {
+    /// The module's name within its tenant.
+    pub module: String,
+    /// Its version.
+    pub version: u64,
+    /// The artifact to run.
+    pub artifact: ArtifactName,
+    /// How to call it.
+    pub world: World,
+}
+
+/// The limits of one tenant, as far as a worker enforces them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantLimits {
+    /// Linear memory of one instance, in bytes.
+    pub instance_memory_bytes_max: u64,
+    /// From admission to the last response byte, in milliseconds.
+    pub request_deadline_ms_max: u64,
+    /// Requests under way at once.
+    pub concurrent_requests_max: u64,
+    /// In bytes.
+    pub request_body_bytes_max: u64,
+    /// In bytes.
+    pub response_body_bytes_max: u64,
+    /// Log bytes a second, in the long run.
+    pub log_bytes_per_s_max: u64,
+    /// Log bytes at once.
+    pub log_burst_bytes_max: u64,
+    /// Bytes of one log line; the rest is cut.
+    pub log_line_bytes_max: u64,
+    /// Whether the tenant's routes answer 503.
+    pub suspended: bool,
+}
+
+/// What happened in a worker since its last report.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct WorkerReport {
+    /// Per tenant with any change.
+    pub tenants: Vec<TenantCounts>,
+    /// Refusals of requests that matched no tenant: `(reason, count)`.
+    pub unrouted: Vec<(String, u64)>,
+    /// Live instances now.
+    pub instances: u64,
+    /// Loaded components now.
+    pub resident_modules: u64,
+    /// Open connections now.
+    pub connections: u64,
+    /// Loads of artifacts since the last report.
+    pub loads: u64,
+    /// Evictions since the last report.
+    pub evictions: u64,
+    /// Seconds that loads took, one entry a load, in microseconds.
+    pub load_us: Vec<u64>,
+}
+
+/// One tenant's part of a report: counters since the last one, gauges as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantCounts {
+    /// The tenant.
+    pub tenant: String,
+    /// Requests admitted.
+    pub requests: u64,
+    /// `(reason, count)`.
+    pub refusals: Vec<(String, u64)>,
+    /// Body bytes in.
+    pub request_body_bytes: u64,
+    /// Body bytes out.
+    pub response_body_bytes: u64,
+    /// Time guests ran, in microseconds.
+    pub cpu_us: u64,
+    /// Requests under way now.
+    pub concurrent_requests: u64,
+    /// Linear memory live now, in bytes.
+    pub memory_bytes: u64,
+    /// Log bytes dropped.
+    pub log_bytes_dropped: u64,
+    /// Request durations: a count per bucket of the duration histogram, the last one above all bounds.
+    pub duration_buckets: Vec<u64>,
+    /// Sum of those durations, in microseconds.
+    pub duration_sum_us: u64,
+    /// Responses by status class: 1xx to 5xx.
+    pub status_classes: [u64; 5],
+}
+
+/// One line of a guest's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestLine {
+    /// Whose guest.
+    pub tenant: String,
+    /// Which module.
+    pub module: String,
+    /// While serving which request.
+    pub request_id: String,
+    /// 0: stdout, 1: stderr, 2: the node's own word on the guest.
+    pub stream: u8,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Without its end; cut to the tenant's line limit.
+    pub text: String,
+}

@@ -1,0 +1,16 @@
+//! Messages and open files between control and its workers.
+//!
+//! One Unix stream socket a worker, made by control and handed over as the child's standard input, so that it needs
+//! neither a path nor a descriptor number. Postcard messages in length-prefixed frames; open files ride along as
+//! `SCM_RIGHTS` (unix(7)). Both ends are of one build: the format has no versions and is never stored.
+//!
+//! Promises order, and that a file arrives with its frame. Never carries a secret towards a worker.
+
+mod frame;
+mod message;
+
+pub use frame::{FRAME_BYTES_MAX, FrameError, LinkReader, LinkWriter, split};
+pub use message::{
+    ArtifactName, GuestLine, ModuleTarget, TableChange, TenantCounts, TenantLimits, ToControl,
+    ToWorker, WorkerReport, WorkerStart, World,
+};
