@@ -5,5 +5,9 @@
 
 pub mod artifact;
 pub mod engine;
+pub mod gateway;
 pub mod host;
 pub mod link;
+pub mod logging;
+pub mod quota;
+pub mod worker;

@@ -1,1 +1,17 @@
-//! Placeholder.
+//! What the operator of a Littoral node writes: configuration, names, units, limits.
+//!
+//! Takes text. Promises checked, typed values, or errors that say what was wrong, with which
+//! value, and what is allowed. Does no I/O: who calls brings the text and the environment.
+
+mod limits;
+mod names;
+mod quote;
+mod text;
+
+pub use limits::{LIMIT_TABLE, LimitError, LimitOverrides, LimitRow, Limits, limits_markdown};
+pub use names::{
+    Digest, DigestError, HostPattern, HostPatternError, Hostname, HostnameError, KeyId, KeyIdError,
+    LabelError, LabelKind, ModuleName, NodeName, PathPrefix, PathPrefixError, RouteId,
+    RouteIdError, TenantName,
+};
+pub use quote::{Quoted, SHOWN_CHARS_MAX};

@@ -75,7 +75,6 @@ fn shared(shape: &EngineShape) -> Config {
         .wasm_component_model_async(true)
         .wasm_gc(false)
         .wasm_function_references(false)
-        .wasm_threads(false)
         .wasm_memory64(false)
         // Without it nothing stops a busy loop.
         .epoch_interruption(true)

@@ -4,9 +4,15 @@
 //! more memory or time than its limits; never compiles (that is the compile process) and never speaks HTTP to anyone.
 
 mod config;
+mod instance;
 mod limits;
+mod resident;
 mod shape;
+mod ticker;
 
 pub use config::{compiler_config, runtime_config};
+pub use instance::{GuestEnd, Head, Loaded, Serving};
 pub use limits::InstanceLimits;
+pub use resident::{Resident, Slot};
 pub use shape::{EngineShape, ShapeError};
+pub use ticker::{Running, TICK, Ticker};

@@ -23,11 +23,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     {
         use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
         cli::environment::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
-        cli::exit::add_to_linker::<_, WasiCli>(
-            l,
-            &cli::exit::LinkOptions::default(),
-            WasiCliView::cli,
-        )?;
+        cli::exit::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
         cli::terminal_input::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
         cli::terminal_output::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
         cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;

@@ -1,0 +1,244 @@
+//! Which components are in memory.
+//!
+//! A registered module costs a table entry until its first request; that request asks control for the artifact's open
+//! file, and all that come meanwhile wait for the same load. Beyond the bound the ones not used lately are dropped
+//! (CLOCK: Corbató, 1968); requests under way keep what they hold.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, mpsc};
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+use super::instance::Loaded;
+use crate::host::GuestState;
+use crate::link::{ArtifactName, World};
+use crate::quota::Refusal;
+
+/// After a load failed, requests are refused for this long before the next try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The components of one worker.
+pub struct Resident {
+    engine: Engine,
+    linker: Linker<GuestState>,
+    needs: mpsc::UnboundedSender<ArtifactName>,
+    slots: Mutex<HashMap<ArtifactName, Arc<Slot>>>,
+    clock: Mutex<VecDeque<Arc<Slot>>>,
+    resident_max: usize,
+    figures: Figures,
+}
+
+#[derive(Default)]
+struct Figures {
+    loads: AtomicU64,
+    evictions: AtomicU64,
+    load_us: Mutex<Vec<u64>>,
+}
+
+/// One component's place, loaded or not; routes hold it.
+pub struct Slot {
+    name: ArtifactName,
+    world: World,
+    loaded: ArcSwapOption<Loaded>,
+    used: AtomicBool,
+    loading: Mutex<Loading>,
+    changed: Notify,
+}
+
+enum Loading {
+    Idle,
+    Asked,
+    Failed { at: Instant },
+}
+
+impl Slot {
+    /// The component, if it is in memory: no lock, no wait.
+    #[must_use]
+    pub fn get(&self) -> Option<Arc<Loaded>> {
+        let loaded = self.loaded.load_full()?;
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        Some(loaded)
+    }
+}
+
+impl Resident {
+    /// An empty set; artifacts that are needed are asked for through `needs`, each once until it is answered.
+    #[must_use]
+    pub fn new(
+        engine: Engine,
+        linker: Linker<GuestState>,
+        needs: mpsc::UnboundedSender<ArtifactName>,
+        resident_max: usize,
+    ) -> Self {
+        Self {
+            engine,
+            linker,
+            needs,
+            slots: Mutex::default(),
+            clock: Mutex::default(),
+            resident_max: resident_max.max(1),
+            figures: Figures::default(),
+        }
+    }
+
+    /// The place of a component, the same for every route that serves it, whoever's they are.
+    #[must_use]
+    pub fn slot(&self, name: ArtifactName, world: World) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slots.entry(name).or_insert_with(|| {
+            Arc::new(Slot {
+                name,
+                world,
+                loaded: ArcSwapOption::empty(),
+                used: AtomicBool::new(false),
+                loading: Mutex::new(Loading::Idle),
+                changed: Notify::new(),
+            })
+        }))
+    }
+
+    /// Forgets components that no route serves any more.
+    pub fn forget_unrouted(&self) {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        // One count is the map's, one the clock's where it is loaded.
+        slots.retain(|_, slot| {
+            Arc::strong_count(slot) > 1 + usize::from(slot.loaded.load().is_some())
+        });
+        clock.retain(|slot| slots.contains_key(&slot.name));
+    }
+
+    /// The component, loading it first where it is not in memory.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] if it cannot be loaded, or was found so within the last second.
+    ///
+    /// # Cancel safety
+    /// May be dropped: the load goes on for whoever comes next.
+    pub async fn load(&self, slot: &Slot) -> Result<Arc<Loaded>, Refusal> {
+        loop {
+            let changed = slot.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(loaded) = slot.get() {
+                return Ok(loaded);
+            }
+            {
+                let mut loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
+                match &*loading {
+                    Loading::Failed { at } if at.elapsed() < RETRY_AFTER => {
+                        return Err(Refusal::Unavailable);
+                    }
+                    Loading::Asked => {}
+                    Loading::Idle | Loading::Failed { .. } => {
+                        self.needs
+                            .send(slot.name)
+                            .map_err(|_| Refusal::Unavailable)?;
+                        *loading = Loading::Asked;
+                    }
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes the answer to a need: maps and links the artifact, wakes who waits. Blocks for some tenths of a
+    /// millisecond.
+    ///
+    /// # Errors
+    /// Why the component is not in memory now; waiting requests are refused.
+    pub fn arrived(&self, name: ArtifactName, file: Result<OwnedFd, String>) -> Result<(), String> {
+        let slot = {
+            let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.get(&name).cloned()
+        };
+        // Every route to it went away meanwhile.
+        let Some(slot) = slot else { return Ok(()) };
+        let outcome = file.and_then(|file| self.map(&slot, file));
+        {
+            let mut loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            *loading = match &outcome {
+                Ok(()) => Loading::Idle,
+                Err(_) => Loading::Failed { at: Instant::now() },
+            };
+        }
+        slot.changed.notify_waiters();
+        if outcome.is_ok() {
+            self.keep(slot);
+        }
+        outcome
+    }
+
+    fn map(&self, slot: &Slot, file: OwnedFd) -> Result<(), String> {
+        let began = Instant::now();
+        let component =
+            crate::artifact::load(&self.engine, file).map_err(|error| format!("{error:#}"))?;
+        let loaded = Loaded::link(&self.linker, &component, slot.world)
+            .map_err(|error| format!("{error:#}"))?;
+        slot.loaded.store(Some(Arc::new(loaded)));
+        slot.used.store(true, Ordering::Relaxed);
+        self.figures.loads.fetch_add(1, Ordering::Relaxed);
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let mut load_us = self
+            .figures
+            .load_us
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Bounded: a report takes them every second, and more would say nothing new.
+        if load_us.len() < 4096 {
+            load_us.push(took);
+        }
+        Ok(())
+    }
+
+    /// Puts a loaded slot on the clock and drops what is over the bound.
+    fn keep(&self, slot: Arc<Slot>) {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.push_back(slot);
+        while clock.len() > self.resident_max {
+            let Some(oldest) = clock.pop_front() else {
+                return;
+            };
+            if oldest.used.swap(false, Ordering::Relaxed) {
+                clock.push_back(oldest);
+            } else {
+                oldest.loaded.store(None);
+                self.figures.evictions.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How many components are in memory.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.clock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// `(loads, evictions, microseconds of each load)` since the last call.
+    #[must_use]
+    pub fn take_figures(&self) -> (u64, u64, Vec<u64>) {
+        let load_us = std::mem::take(
+            &mut *self
+                .figures
+                .load_us
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        (
+            self.figures.loads.swap(0, Ordering::Relaxed),
+            self.figures.evictions.swap(0, Ordering::Relaxed),
+            load_us,
+        )
+    }
+}

@@ -1,0 +1,150 @@
+//! Connections: accepted, bounded, timed, drained.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::request_id::RequestIds;
+use super::serve::Gateway;
+
+/// After an accept error (out of descriptors, most likely): long enough for connections to end, short enough that
+/// nobody notices.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How connections are treated.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Most open connections, over all threads.
+    pub connections_max: usize,
+    /// A request head must be complete within this time.
+    pub header_read_timeout: Duration,
+    /// A head may take this many bytes.
+    pub header_bytes_max: usize,
+    /// A head may have this many fields.
+    pub header_count_max: usize,
+}
+
+/// What all accepting threads of a worker share.
+pub struct Acceptor {
+    gateway: Arc<Gateway>,
+    settings: Settings,
+    places: Arc<Semaphore>,
+    open: Arc<AtomicU64>,
+    closing: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Acceptor {
+    /// `closing` ends accepting and lets connections finish the request they are at; `tracker` holds them.
+    #[must_use]
+    pub fn new(
+        gateway: Arc<Gateway>,
+        settings: Settings,
+        closing: CancellationToken,
+        tracker: TaskTracker,
+    ) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(settings.connections_max));
+        Arc::new(Self {
+            gateway,
+            settings,
+            places,
+            open: Arc::default(),
+            closing,
+            tracker,
+        })
+    }
+
+    /// Open connections now.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Accepts on one socket until `closing`. Connections live on the thread that calls this.
+    ///
+    /// While all places are taken nothing is accepted: newcomers wait in the kernel's backlog.
+    ///
+    /// # Errors
+    /// If the socket cannot be registered; accept errors are waited out and never end it.
+    pub async fn accept(self: Arc<Self>, listener: StdTcpListener) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            let accepted = async {
+                let place = Arc::clone(&self.places).acquire_owned().await;
+                (listener.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
+                () = self.closing.cancelled() => return Ok(()),
+                accepted = accepted => accepted,
+            };
+            match accepted {
+                Ok((stream, client)) => {
+                    let this = Arc::clone(&self);
+                    self.tracker.spawn(async move {
+                        this.open.fetch_add(1, Ordering::Relaxed);
+                        this.connection(stream, client).await;
+                        this.open.fetch_sub(1, Ordering::Relaxed);
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed; going on shortly");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: &Arc<Self>, stream: TcpStream, client: SocketAddr) {
+        // Small writes are whole answers here; without it they would wait for an acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let ids = RequestIds::new(random(), random());
+        let gateway = Arc::clone(&self.gateway);
+        let service = service_fn(move |request| {
+            let gateway = Arc::clone(&gateway);
+            let id = ids.next();
+            async move {
+                Ok::<_, std::convert::Infallible>(gateway.serve(client.ip(), request, id).await)
+            }
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.settings.header_read_timeout)
+            .max_headers(self.settings.header_count_max)
+            .max_buf_size(self.settings.header_bytes_max);
+        let mut connection =
+            std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = self.closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = outcome {
+            // The client's doing, or a guest's that was ended: both are counted where they happen.
+            tracing::trace!(%error, %client, "connection ended");
+        }
+    }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Request ids must differ, not be secret: should the kernel have nothing, the counter still makes them differ.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    u64::from_ne_bytes(bytes)
+}

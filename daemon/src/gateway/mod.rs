@@ -1,0 +1,22 @@
+//! From a socket to a guest and back.
+//!
+//! Takes connections on sockets that control made; promises that a request reaches only the tenant its hostname
+//! routes to, that every answer in a guest's place names one reason from the closed list and nothing of the inside,
+//! and that a client that goes away ends the guest. A request crosses no thread and touches no lock that all tenants
+//! share.
+
+mod accept;
+mod body;
+mod forwarded;
+mod log;
+mod request_id;
+mod respond;
+mod serve;
+mod table;
+
+pub use accept::{Acceptor, Settings};
+pub use forwarded::TrustedProxies;
+pub use log::LineSender;
+pub use request_id::RequestIds;
+pub use serve::Gateway;
+pub use table::{Route, Table, TableBuilder};

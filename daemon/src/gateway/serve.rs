@@ -1,0 +1,303 @@
+//! One request, from its head to the last byte of its answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use edge_config::{Hostname, HostnameError};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use wasmtime_wasi_http::WasiBody;
+
+use super::body::{GatewayBody, Guest, GuestBody, RequestBody};
+use super::forwarded::{TrustedProxies, remove_hop_by_hop, set_forwarded};
+use super::log::{LineSender, RequestLog};
+use super::respond::{refuse, stamp};
+use super::table::{Route, Table};
+use crate::engine::{Head, InstanceLimits, Loaded, Resident, Ticker};
+use crate::host::{GuestLog, GuestState};
+use crate::quota::{Admission, Refusal};
+
+/// What every request needs, shared by all threads of a worker.
+pub struct Gateway {
+    table: ArcSwap<Table>,
+    resident: Arc<Resident>,
+    ticker: Ticker,
+    lines: LineSender,
+    trusted: TrustedProxies,
+    unrouted: [AtomicU64; Refusal::ALL.len()],
+    tracker: TaskTracker,
+}
+
+impl Gateway {
+    /// A gateway with an empty table. `tracker` holds the tasks that outlive a response.
+    #[must_use]
+    pub fn new(
+        resident: Arc<Resident>,
+        ticker: Ticker,
+        lines: LineSender,
+        trusted: TrustedProxies,
+        tracker: TaskTracker,
+    ) -> Self {
+        Self {
+            table: ArcSwap::default(),
+            resident,
+            ticker,
+            lines,
+            trusted,
+            unrouted: std::array::from_fn(|_| AtomicU64::new(0)),
+            tracker,
+        }
+    }
+
+    /// Serves by this table from the next request on.
+    pub fn set_table(&self, table: Table) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// Guests alive now.
+    #[must_use]
+    pub fn instances(&self) -> u64 {
+        self.ticker.count()
+    }
+
+    /// Refusals of requests that belong to no tenant, since the last call.
+    #[must_use]
+    pub fn take_unrouted(&self) -> Vec<(String, u64)> {
+        Refusal::ALL
+            .iter()
+            .zip(&self.unrouted)
+            .map(|(refusal, count)| {
+                (
+                    refusal.reason().to_owned(),
+                    count.swap(0, Ordering::Relaxed),
+                )
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
+    /// Answers one request.
+    ///
+    /// # Cancel safety
+    /// Dropped when the client goes away: the guest ends there.
+    pub async fn serve(
+        self: Arc<Self>,
+        client: IpAddr,
+        request: Request<Incoming>,
+        request_id: String,
+    ) -> Response<GatewayBody> {
+        let (route, authority) = match self.route(&request) {
+            Ok(found) => found,
+            Err(refusal) => {
+                if let Some(count) = self.unrouted.get(refusal.index()) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                return refuse(refusal, &request_id);
+            }
+        };
+        let admission = match route
+            .tenant
+            .admit(declared_bytes(request.headers()), Instant::now())
+        {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                route.tenant.responded(refusal.status());
+                return refuse(refusal, &request_id);
+            }
+        };
+        let log = Arc::new(RequestLog {
+            tenant: Arc::clone(&route.tenant),
+            module: Arc::clone(&route.module),
+            request_id: request_id.as_str().into(),
+            lines: self.lines.clone(),
+        });
+        let loaded = match self.loaded(&route, &admission).await {
+            Ok(loaded) => loaded,
+            Err(refusal) => {
+                route.tenant.refused(refusal);
+                route.tenant.responded(refusal.status());
+                log.node(&format!(
+                    "{}: version {} could not be loaded",
+                    refusal.reason(),
+                    route.version
+                ));
+                return refuse(refusal, &request_id);
+            }
+        };
+        let head_only = request.method() == Method::HEAD;
+        let over = Arc::new(AtomicBool::new(false));
+        let guest_request = self.guest_request(request, authority, client, &admission, &over);
+        let limits = InstanceLimits::new(
+            admission.limits().instance_memory_bytes_max,
+            Arc::clone(&route.tenant.memory_bytes),
+        );
+        let state = GuestState::new(Arc::clone(&log) as Arc<dyn GuestLog>, limits);
+        let (sender, head) = oneshot::channel();
+        let serving = Box::pin(loaded.serve(state, guest_request, sender));
+        let mut guest = Guest::new(serving, admission, log, self.ticker.running());
+        let mut response = match head_of(&mut guest, head, &over).await {
+            Ok(response) => self.respond(response, guest, head_only),
+            Err(refusal) => refuse(refusal, &request_id),
+        };
+        route.tenant.responded(response.status().as_u16());
+        stamp(response.headers_mut(), &request_id);
+        response
+    }
+
+    /// The route, and the authority the client asked for.
+    fn route(&self, request: &Request<Incoming>) -> Result<(Arc<Route>, Authority), Refusal> {
+        let authority = authority_of(request).ok_or(Refusal::BadRequest)?;
+        let host =
+            Hostname::normal_form_of_host_header(authority.as_str()).map_err(
+                |error| match error {
+                    // An address is a fine authority; it just names no site.
+                    HostnameError::IpLiteral { .. } => Refusal::NoRoute,
+                    _ => Refusal::BadRequest,
+                },
+            )?;
+        let table = self.table.load();
+        let route = table
+            .find(&host, request.uri().path())
+            .ok_or(Refusal::NoRoute)?;
+        Ok((Arc::clone(route), authority))
+    }
+
+    async fn loaded(&self, route: &Route, admission: &Admission) -> Result<Arc<Loaded>, Refusal> {
+        if let Some(loaded) = route.slot.get() {
+            return Ok(loaded);
+        }
+        tokio::time::timeout_at(admission.deadline().into(), self.resident.load(&route.slot))
+            .await
+            .unwrap_or(Err(Refusal::Deadline))
+    }
+
+    fn guest_request(
+        &self,
+        request: Request<Incoming>,
+        authority: Authority,
+        client: IpAddr,
+        admission: &Admission,
+        over: &Arc<AtomicBool>,
+    ) -> Request<WasiBody> {
+        let (mut parts, body) = request.into_parts();
+        remove_hop_by_hop(&mut parts.headers);
+        set_forwarded(
+            &mut parts.headers,
+            &self.trusted,
+            client,
+            authority.as_str(),
+        );
+        let path = parts
+            .uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(authority);
+        uri.path_and_query = Some(path);
+        // All three parts are there, so they make a URI.
+        parts.uri = Uri::from_parts(uri).unwrap_or_default();
+        let tenant = Arc::clone(admission.tenant());
+        let body = RequestBody::new(
+            body,
+            tenant,
+            admission.limits().request_body_bytes_max,
+            Arc::clone(over),
+        );
+        Request::from_parts(parts, body.boxed_unsync())
+    }
+
+    fn respond(
+        &self,
+        response: Response<WasiBody>,
+        guest: Guest,
+        head_only: bool,
+    ) -> Response<GatewayBody> {
+        let (mut parts, body) = response.into_parts();
+        remove_hop_by_hop(&mut parts.headers);
+        let body = GuestBody::new(guest, body, self.tracker.clone());
+        let bodiless = head_only
+            || matches!(
+                parts.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        let body = if bodiless {
+            self.tracker.spawn(body.discard());
+            GatewayBody::Whole(None)
+        } else {
+            GatewayBody::Guest(Box::new(body))
+        };
+        Response::from_parts(parts, body)
+    }
+}
+
+/// Lets the guest run until it gives its answer's head, ends, or is out of time.
+async fn head_of(
+    guest: &mut Guest,
+    mut head: oneshot::Receiver<Head>,
+    over: &AtomicBool,
+) -> Result<Response<WasiBody>, Refusal> {
+    std::future::poll_fn(|cx| {
+        let ended = guest.poll_end(cx);
+        match std::pin::Pin::new(&mut head).poll(cx) {
+            Poll::Ready(Ok(Ok(response))) => {
+                if let Poll::Ready(end) = ended
+                    && end.result.is_err()
+                {
+                    let (refusal, why) = end.refusal();
+                    guest.fail(refusal, &why);
+                    return Poll::Ready(Err(refusal));
+                }
+                return Poll::Ready(Ok(response));
+            }
+            Poll::Ready(Ok(Err(code))) if !over.load(Ordering::Relaxed) => {
+                guest.fail(Refusal::GuestError, &code);
+                return Poll::Ready(Err(Refusal::GuestError));
+            }
+            Poll::Ready(_) | Poll::Pending => {}
+        }
+        if over.load(Ordering::Relaxed) {
+            guest.fail(Refusal::Body, "the request body is larger than the limit");
+            return Poll::Ready(Err(Refusal::Body));
+        }
+        if let Poll::Ready(end) = ended {
+            let (refusal, why) = end.refusal();
+            guest.fail(refusal, &why);
+            return Poll::Ready(Err(refusal));
+        }
+        guest.poll_deadline(cx).map(|()| {
+            guest.fail(Refusal::Deadline, "the guest gave no answer in time");
+            Err(Refusal::Deadline)
+        })
+    })
+    .await
+}
+
+/// The one authority that a request names: of its target if that is absolute, else of its only `Host` field
+/// (RFC 9112 §3.2).
+fn authority_of(request: &Request<Incoming>) -> Option<Authority> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return None;
+    }
+    if let Some(authority) = request.uri().authority() {
+        return Some(authority.clone());
+    }
+    Authority::from_maybe_shared(bytes::Bytes::copy_from_slice(host?.as_bytes())).ok()
+}
+
+/// What `Content-Length` says, where it is there; hyper has already refused what is no number.
+fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,197 @@
+//! The routing table: one immutable value, swapped whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::engine::{Resident, Slot};
+use crate::link::{TableChange, TenantLimits};
+use crate::quota::Tenant;
+
+/// What a hostname and path lead to.
+pub struct Route {
+    /// Whose it is.
+    pub tenant: Arc<Tenant>,
+    /// The module's name.
+    pub module: Arc<str>,
+    /// Its version.
+    pub version: u64,
+    /// Its component.
+    pub slot: Arc<Slot>,
+}
+
+/// All routes at one revision.
+#[derive(Default, Clone)]
+pub struct Table {
+    exact: HashMap<Box<str>, Arc<Paths>>,
+    /// By suffix: `acme.test` for `*.acme.test`.
+    wildcard: HashMap<Box<str>, Arc<Paths>>,
+}
+
+/// The path prefixes of one hostname, longest first.
+#[derive(Default, Clone)]
+struct Paths(Vec<(Box<str>, Arc<Route>)>);
+
+impl Table {
+    /// The route of a request: the exact hostname before wildcards, a longer wildcard before a shorter one, and
+    /// within a hostname the longest path prefix. A hostname none of whose prefixes match leaves the request to the
+    /// next wildcard.
+    ///
+    /// `host` is normalised: lower case, no port, no trailing dot. `path` is the request's path as it came.
+    #[must_use]
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        if let Some(route) = self.exact.get(host).and_then(|paths| paths.find(path)) {
+            return Some(route);
+        }
+        if self.wildcard.is_empty() {
+            return None;
+        }
+        let mut rest = host;
+        while let Some((_, suffix)) = rest.split_once('.') {
+            if let Some(route) = self.wildcard.get(suffix).and_then(|paths| paths.find(path)) {
+                return Some(route);
+            }
+            rest = suffix;
+        }
+        None
+    }
+
+    fn paths(&mut self, host: &str) -> (&mut HashMap<Box<str>, Arc<Paths>>, Box<str>) {
+        match host.strip_prefix("*.") {
+            Some(suffix) => (&mut self.wildcard, suffix.into()),
+            None => (&mut self.exact, host.into()),
+        }
+    }
+
+    fn set(&mut self, host: &str, path: &str, route: Route) {
+        let (hosts, host) = self.paths(host);
+        let paths = Arc::make_mut(hosts.entry(host).or_default());
+        paths.0.retain(|(prefix, _)| **prefix != *path);
+        paths.0.push((path.into(), Arc::new(route)));
+        paths
+            .0
+            .sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    }
+
+    fn remove(&mut self, host: &str, path: &str) {
+        let (hosts, host) = self.paths(host);
+        if let Some(paths) = hosts.get_mut(&host) {
+            let paths = Arc::make_mut(paths);
+            paths.0.retain(|(prefix, _)| **prefix != *path);
+            if paths.0.is_empty() {
+                hosts.remove(&host);
+            }
+        }
+    }
+}
+
+impl Paths {
+    fn find(&self, path: &str) -> Option<&Arc<Route>> {
+        self.0
+            .iter()
+            .find(|(prefix, _)| covers(prefix, path))
+            .map(|(_, route)| route)
+    }
+}
+
+/// Whether a path lies under a prefix, by whole segments: `/api` covers `/api` and `/api/x`, not `/apix`.
+fn covers(prefix: &str, path: &str) -> bool {
+    prefix == "/"
+        || path
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Turns changes into tables; keeps tenants and their counts across them.
+#[derive(Default)]
+pub struct TableBuilder {
+    table: Table,
+    tenants: HashMap<Box<str>, Arc<Tenant>>,
+}
+
+impl TableBuilder {
+    /// Applies changes in order and gives the table that follows. `full` drops every route and tenant first; tenants
+    /// that come back keep their counts.
+    pub fn apply(
+        &mut self,
+        full: bool,
+        changes: Vec<TableChange>,
+        resident: &Resident,
+        now: Instant,
+    ) -> Table {
+        let mut before = HashMap::new();
+        if full {
+            self.table = Table::default();
+            before = std::mem::take(&mut self.tenants);
+        }
+        for change in changes {
+            match change {
+                TableChange::Tenant { tenant, limits } => {
+                    if let Some((name, known)) = before.remove_entry(tenant.as_str()) {
+                        self.tenants.insert(name, known);
+                    }
+                    self.set_tenant(&tenant, limits, now);
+                }
+                TableChange::TenantGone { tenant } => {
+                    self.tenants.remove(tenant.as_str());
+                }
+                TableChange::Route {
+                    host,
+                    path,
+                    tenant,
+                    target,
+                } => {
+                    // Control names a tenant before its routes; a route of nobody would serve nobody.
+                    let Some(tenant) = self.tenants.get(tenant.as_str()) else {
+                        continue;
+                    };
+                    let slot = resident.slot(target.artifact, target.world);
+                    let route = Route {
+                        tenant: Arc::clone(tenant),
+                        module: target.module.into(),
+                        version: target.version,
+                        slot,
+                    };
+                    self.table.set(&host, &path, route);
+                }
+                TableChange::RouteGone { host, path } => self.table.remove(&host, &path),
+            }
+        }
+        self.table.clone()
+    }
+
+    fn set_tenant(&mut self, name: &str, limits: TenantLimits, now: Instant) {
+        match self.tenants.get(name) {
+            Some(tenant) => tenant.set_limits(limits),
+            None => {
+                self.tenants
+                    .insert(name.into(), Arc::new(Tenant::new(name, limits, now)));
+            }
+        }
+    }
+
+    /// Every tenant, for reports.
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.tenants.values()
+    }
+
+    /// One tenant by name.
+    #[must_use]
+    pub fn tenant(&self, name: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_match_whole_segments() {
+        assert!(covers("/", "/anything"));
+        assert!(covers("/api", "/api"));
+        assert!(covers("/api", "/api/x"));
+        assert!(!covers("/api", "/apix"));
+        assert!(!covers("/api", "/"));
+    }
+}

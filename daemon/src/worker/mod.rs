@@ -1,0 +1,315 @@
+//! The worker process: runs guests, keeps nothing.
+//!
+//! Takes its link on standard input and everything else over it: listening sockets, settings, the routing table,
+//! artifacts as open files. Promises that it can be killed at any instant without loss. Holds no key, no token and no
+//! path; opens no file by name.
+
+mod report;
+
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wasmtime::Engine;
+
+use crate::engine::{Resident, Ticker, runtime_config};
+use crate::gateway::{Acceptor, Gateway, LineSender, Settings, TableBuilder, TrustedProxies};
+use crate::host::linker;
+use crate::link::{
+    FrameError, GuestLine, LinkReader, LinkWriter, ToControl, ToWorker, WorkerStart, split,
+};
+use crate::logging;
+
+/// How often figures are sent without being asked for.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Log lines that travel in one frame.
+const LINES_PER_FRAME: usize = 512;
+/// Tasks polled between two looks at sockets and timers. tokio's default of 61 would let guests that compute hold
+/// back everybody else on the thread for as many ticks.
+const EVENT_INTERVAL: u32 = 8;
+
+/// Why a worker ends other than by being told to.
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    #[error("standard input is not a link to control")]
+    NoLink(#[source] std::io::Error),
+    #[error("the link to control broke")]
+    Link(#[from] FrameError),
+    #[error("control did not begin with a start message")]
+    NoStart,
+    #[error("the engine does not start")]
+    Engine(#[source] wasmtime::Error),
+    #[error("a thread does not start")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The worker's whole life; the process ends with the code that this returns.
+#[must_use]
+pub fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("littorald worker: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = logging::chain(&error), "the worker ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), WorkerError> {
+    let socket = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(WorkerError::NoLink)?;
+    let (mut reader, writer) = split(UnixStream::from(socket)).map_err(WorkerError::NoLink)?;
+    let (ToWorker::Start(start), sockets) = reader.receive().await? else {
+        return Err(WorkerError::NoStart);
+    };
+    logging::start(&start.log_level, start.log_json, "worker");
+    raise_descriptor_limit();
+
+    let engine = Engine::new(&runtime_config(&start.shape)).map_err(WorkerError::Engine)?;
+    let linker = linker(&engine).map_err(WorkerError::Engine)?;
+    let ticker = Ticker::start(&engine).map_err(WorkerError::Thread)?;
+    let (needs_sender, needs) = mpsc::unbounded_channel();
+    let resident_max = usize::try_from(start.resident_max).unwrap_or(usize::MAX);
+    let resident = Arc::new(Resident::new(engine, linker, needs_sender, resident_max));
+    let (lines_sender, lines) = LineSender::channel();
+    let closing = CancellationToken::new();
+    let tracker = TaskTracker::new();
+    let trusted = TrustedProxies::parse(&start.trusted_proxies);
+    let gateway = Arc::new(Gateway::new(
+        Arc::clone(&resident),
+        ticker,
+        lines_sender,
+        trusted,
+        tracker.clone(),
+    ));
+    let acceptor = Acceptor::new(
+        Arc::clone(&gateway),
+        settings(&start),
+        closing.clone(),
+        tracker.clone(),
+    );
+    let (outgoing, queue) = mpsc::channel(1024);
+    let sending = tokio::spawn(send_all(writer, queue, needs, lines));
+
+    let worker = Worker {
+        resident,
+        gateway,
+        acceptor,
+        closing,
+        outgoing,
+    };
+    let outcome = worker.follow(&mut reader, &start, sockets).await;
+    worker.closing.cancel();
+    tracker.close();
+    let drained =
+        tokio::time::timeout(Duration::from_millis(start.drain_ms_max), tracker.wait()).await;
+    if drained.is_err() {
+        tracing::warn!(
+            connections = worker.acceptor.open(),
+            "the drain time is over; ending what still runs"
+        );
+    }
+    drop(worker);
+    // What is still queued goes out; a control that is gone needs none of it.
+    let _ = tokio::time::timeout(Duration::from_secs(1), sending).await;
+    outcome
+}
+
+struct Worker {
+    resident: Arc<Resident>,
+    gateway: Arc<Gateway>,
+    acceptor: Arc<Acceptor>,
+    closing: CancellationToken,
+    outgoing: mpsc::Sender<ToControl>,
+}
+
+impl Worker {
+    /// Does what control says until it says drain or goes away.
+    async fn follow(
+        &self,
+        reader: &mut LinkReader,
+        start: &WorkerStart,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<(), WorkerError> {
+        let mut builder = TableBuilder::default();
+        let mut sockets = Some(sockets);
+        let mut report_at = tokio::time::interval(REPORT_EVERY);
+        report_at.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (messages_sender, mut messages) = mpsc::channel(64);
+        let receive = async {
+            loop {
+                let message = reader.receive::<ToWorker>().await;
+                let ended = message.is_err();
+                if messages_sender.send(message).await.is_err() || ended {
+                    return std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::pin!(receive);
+        loop {
+            let message = tokio::select! {
+                () = &mut receive => continue,
+                Some(message) = messages.recv() => message,
+                _ = report_at.tick() => {
+                    if let Some(report) = report::since_last(&builder, &self.gateway, &self.acceptor, &self.resident) {
+                        self.send(ToControl::Report(report)).await;
+                    }
+                    continue;
+                }
+            };
+            match message {
+                Ok((
+                    ToWorker::Table {
+                        revision,
+                        full,
+                        changes,
+                    },
+                    _,
+                )) => {
+                    let table = builder.apply(full, changes, &self.resident, Instant::now());
+                    self.gateway.set_table(table);
+                    self.resident.forget_unrouted();
+                    if let Some(sockets) = sockets.take() {
+                        self.start_threads(start, sockets)?;
+                        self.send(ToControl::Ready).await;
+                    }
+                    self.send(ToControl::TableApplied { revision }).await;
+                }
+                Ok((ToWorker::Artifact { name, refused }, mut files)) => {
+                    let file = match (files.pop(), refused) {
+                        (Some(file), _) => Ok(file),
+                        (None, why) => {
+                            Err(why.unwrap_or_else(|| "control sent no file".to_owned()))
+                        }
+                    };
+                    let resident = Arc::clone(&self.resident);
+                    tokio::task::spawn_blocking(move || {
+                        if let Err(error) = resident.arrived(name, file) {
+                            tracing::warn!(error, "a component could not be loaded");
+                        }
+                    });
+                }
+                Ok((ToWorker::Report, _)) => {
+                    let report =
+                        report::now(&builder, &self.gateway, &self.acceptor, &self.resident);
+                    self.send(ToControl::Report(report)).await;
+                }
+                Ok((ToWorker::Drain, _)) | Err(FrameError::Closed) => return Ok(()),
+                Ok((ToWorker::Start(_), _)) => return Err(WorkerError::NoStart),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn send(&self, message: ToControl) {
+        // The sending task ends only with the link, which `follow` notices by itself.
+        let _ = self.outgoing.send(message).await;
+    }
+
+    fn start_threads(&self, start: &WorkerStart, sockets: Vec<OwnedFd>) -> Result<(), WorkerError> {
+        let per_thread = usize::try_from(start.listeners_per_thread)
+            .unwrap_or(1)
+            .max(1);
+        let mut listeners = sockets.into_iter().map(TcpListener::from).peekable();
+        let mut number = 0;
+        while listeners.peek().is_some() {
+            let listeners: Vec<_> = listeners.by_ref().take(per_thread).collect();
+            let acceptor = Arc::clone(&self.acceptor);
+            std::thread::Builder::new()
+                .name(format!("gateway-{number}"))
+                .spawn(move || serve_on_this_thread(&acceptor, listeners))
+                .map_err(WorkerError::Thread)?;
+            number += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Owns some sockets, their connections and the guests that these reach, until the process ends.
+fn serve_on_this_thread(acceptor: &Arc<Acceptor>, listeners: Vec<TcpListener>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(EVENT_INTERVAL)
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "a gateway thread has no runtime"),
+    };
+    runtime.block_on(async {
+        for listener in listeners {
+            let acceptor = Arc::clone(acceptor);
+            tokio::spawn(async move {
+                if let Err(error) = acceptor.accept(listener).await {
+                    tracing::error!(%error, "a listening socket cannot be used");
+                }
+            });
+        }
+        // Connections finish on this thread while the worker drains; the process ends it.
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Sends what the worker has to say, needs before log lines.
+async fn send_all(
+    mut writer: LinkWriter,
+    mut queue: mpsc::Receiver<ToControl>,
+    mut needs: mpsc::UnboundedReceiver<crate::link::ArtifactName>,
+    mut lines: mpsc::Receiver<GuestLine>,
+) {
+    let mut batch = Vec::new();
+    loop {
+        let message = tokio::select! {
+            biased;
+            Some(name) = needs.recv() => ToControl::NeedArtifact { name },
+            message = queue.recv() => match message {
+                Some(message) => message,
+                None => return,
+            },
+            count = lines.recv_many(&mut batch, LINES_PER_FRAME), if !lines.is_closed() => {
+                if count == 0 { continue }
+                ToControl::Lines(std::mem::take(&mut batch))
+            }
+        };
+        if writer.send(&message, &[]).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn settings(start: &WorkerStart) -> Settings {
+    let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Settings {
+        connections_max: to_usize(start.connections_max.into()),
+        header_read_timeout: Duration::from_millis(start.header_read_timeout_ms),
+        header_bytes_max: to_usize(start.header_bytes_max),
+        header_count_max: to_usize(start.header_count_max.into()),
+    }
+}
+
+/// Connections are descriptors: take as many as the operator allows this process at all.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the descriptor limit stays as it is");
+    }
+}

@@ -1,0 +1,40 @@
+//! What a worker tells control about itself.
+
+use crate::engine::Resident;
+use crate::gateway::{Acceptor, Gateway, TableBuilder};
+use crate::link::WorkerReport;
+
+/// All that happened since the last report, and how things stand.
+pub(super) fn now(
+    builder: &TableBuilder,
+    gateway: &Gateway,
+    acceptor: &Acceptor,
+    resident: &Resident,
+) -> WorkerReport {
+    let (loads, evictions, load_us) = resident.take_figures();
+    WorkerReport {
+        tenants: builder
+            .tenants()
+            .filter_map(|tenant| tenant.report())
+            .collect(),
+        unrouted: gateway.take_unrouted(),
+        instances: gateway.instances(),
+        resident_modules: resident.count() as u64,
+        connections: acceptor.open(),
+        loads,
+        evictions,
+        load_us,
+    }
+}
+
+/// The same, or nothing where no request came and none is under way.
+pub(super) fn since_last(
+    builder: &TableBuilder,
+    gateway: &Gateway,
+    acceptor: &Acceptor,
+    resident: &Resident,
+) -> Option<WorkerReport> {
+    let report = now(builder, gateway, acceptor, resident);
+    let silent = report.tenants.is_empty() && report.unrouted.is_empty() && report.loads == 0;
+    (!silent).then_some(report)
+}

@@ -1,0 +1,488 @@
+//! What one tenant may use: one table, from which everything about limits follows.
+//!
+//! Takes the node-wide defaults and a tenant's overrides. Promises [`Limits`] whose every value is
+//! in its row's range, or an error naming key, value and range. Enforces nothing: the rooms that
+//! do read their value from here.
+//!
+//! A new limit is one new row in the table at the end of the macro below.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::{
+    RefOr,
+    schema::{AdditionalProperties, ObjectBuilder, Schema, SchemaType, Type},
+};
+
+/// One limit, as the documentation and the API describe it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitRow {
+    /// Its key in `[limits]` and in the API. The unit is part of it.
+    pub name: &'static str,
+    /// What one of it is: "MiB", "ms", "requests".
+    pub unit: &'static str,
+    /// The smallest value allowed.
+    pub min: u64,
+    /// The largest value allowed.
+    pub max: u64,
+    /// The value where neither node nor tenant say otherwise.
+    pub default: u64,
+    /// What is limited.
+    pub doc: &'static str,
+    /// What happens to whatever goes beyond it.
+    pub refusal: &'static str,
+}
+
+impl LimitRow {
+    fn check(&'static self, value: u64) -> Result<u64, LimitError> {
+        if (self.min..=self.max).contains(&value) {
+            Ok(value)
+        } else {
+            Err(LimitError::OutOfRange { row: self, value })
+        }
+    }
+}
+
+/// Why limits do not hold together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// One value outside its range.
+    #[error(
+        "{} = {value} is out of range; allowed: {} to {} ({})",
+        row.name, row.min, row.max, row.unit
+    )]
+    OutOfRange {
+        /// The limit.
+        row: &'static LimitRow,
+        /// What was asked for.
+        value: u64,
+    },
+    /// Two values that exclude each other.
+    #[error(
+        "{low} = {low_value} is more than {high} = {high_value}; allowed: {low} at most {high}"
+    )]
+    Conflict {
+        /// The limit that must not be the larger one.
+        low: &'static str,
+        /// Its value in bytes.
+        low_value: u64,
+        /// The limit that must not be the smaller one.
+        high: &'static str,
+        /// Its value in bytes.
+        high_value: u64,
+    },
+}
+
+impl LimitError {
+    /// The key to change: for two values that exclude each other, the one that should be smaller.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::OutOfRange { row, .. } => row.name,
+            Self::Conflict { low, .. } => low,
+        }
+    }
+}
+
+macro_rules! limits {
+    ($(
+        #[doc = $doc:literal]
+        $name:ident: $default:literal, $min:literal..=$max:literal $unit:literal, $refusal:literal;
+    )*) => {
+        /// Every limit of one tenant, each in its range.
+        ///
+        /// [`Limits::default`] are the defaults of [`LIMIT_TABLE`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $(#[doc = $doc] pub $name: u64,)*
+        }
+
+        /// The limits that were set for one tenant; the node's defaults hold for the others.
+        ///
+        /// Values are as written: [`Limits::with`] checks them.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct LimitOverrides {
+            $(
+                #[doc = $doc]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $name: Option<u64>,
+            )*
+        }
+
+        /// Every limit with its unit, range, default and refusal, in the order of the docs.
+        pub static LIMIT_TABLE: &[LimitRow] = &[$(
+            LimitRow {
+                name: stringify!($name),
+                unit: $unit,
+                min: $min,
+                max: $max,
+                default: $default,
+                // The space after `///` is part of the attribute.
+                doc: $doc.trim_ascii(),
+                refusal: $refusal,
+            },
+        )*];
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// The values in the order of [`LIMIT_TABLE`].
+            fn values(&self) -> impl Iterator<Item = u64> {
+                [$(self.$name,)*].into_iter()
+            }
+
+            fn value_mut(&mut self, name: &str) -> Option<&mut u64> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl LimitOverrides {
+            /// The values in the order of [`LIMIT_TABLE`].
+            fn values(&self) -> impl Iterator<Item = Option<u64>> {
+                [$(self.$name,)*].into_iter()
+            }
+
+            fn value_mut(&mut self, name: &str) -> Option<&mut Option<u64>> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    /// Linear memory of one instance.
+    instance_memory_mib_max: 64, 1..=4_096 "MiB",
+        "`memory.grow` answers -1; a module that declares more is refused";
+    /// Time from a request's admission to the last byte of its response.
+    request_deadline_ms_max: 10_000, 1..=3_600_000 "ms",
+        "the guest is ended: 504, `deadline`";
+    /// Requests in the tenant's guests at the same time, each until its last response byte.
+    concurrent_requests_max: 16, 1..=100_000 "requests",
+        "the request is refused: `concurrency`";
+    /// Body of one request.
+    request_body_kib_max: 1_024, 0..=4_194_304 "KiB",
+        "the request is refused, or its body cut off if no length was declared: 413, `body`";
+    /// Body of one response.
+    response_body_kib_max: 10_240, 0..=4_194_304 "KiB",
+        "the response is cut off: `body`";
+    /// Modules.
+    modules_max: 32, 0..=10_000 "modules",
+        "the upload that would make one more is refused";
+    /// Versions kept of each module, to go back to.
+    kept_versions_max: 3, 1..=100 "versions",
+        "the oldest that no route names are dropped";
+    /// Routes.
+    routes_max: 64, 0..=10_000 "routes",
+        "the route that would be one more is refused";
+    /// Public keys of publishers.
+    publisher_keys_max: 16, 0..=1_000 "keys",
+        "the key that would be one more is refused";
+    /// Bytes of one uploaded component.
+    component_kib_max: 16_384, 1..=262_144 "KiB",
+        "the upload is refused: 413";
+    /// Guest log output, on average.
+    log_bytes_per_s_max: 16_384, 0..=16_777_216 "bytes/s",
+        "lines beyond it are dropped and counted";
+    /// Guest log output at once, before the average counts.
+    log_burst_bytes_max: 65_536, 64..=16_777_216 "bytes",
+        "lines beyond it are dropped and counted";
+    /// One line of guest log.
+    log_line_bytes_max: 4_096, 64..=65_536 "bytes",
+        "the rest of the line is cut off";
+    /// Guest log kept in memory, newest lines.
+    log_ring_kib_max: 64, 1..=16_384 "KiB",
+        "the oldest lines are dropped";
+}
+
+impl Limits {
+    /// These limits with a tenant's overrides in place of its values.
+    ///
+    /// # Errors
+    /// The first [`LimitError`]: a value out of its range, or two that exclude each other. The
+    /// second can come from a change of the node's defaults, long after the override was accepted.
+    pub fn with(&self, overrides: &LimitOverrides) -> Result<Self, LimitError> {
+        let (limits, errors) = self.with_all(overrides);
+        match errors.into_iter().next() {
+            None => Ok(limits),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Each limit's row and value, in the order of [`LIMIT_TABLE`].
+    pub fn rows(&self) -> impl Iterator<Item = (&'static LimitRow, u64)> {
+        LIMIT_TABLE.iter().zip(self.values())
+    }
+
+    /// What holds with every override that can, and every reason against the others.
+    pub(crate) fn with_all(mut self, overrides: &LimitOverrides) -> (Self, Vec<LimitError>) {
+        let mut errors = Vec::new();
+        for (row, value) in overrides.rows() {
+            match row.check(value) {
+                Ok(value) => {
+                    if let Some(field) = self.value_mut(row.name) {
+                        *field = value;
+                    }
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        // A pair is judged only where both values stand as they were asked for.
+        let sound = |name: &str| !errors.iter().any(|error: &LimitError| error.key() == name);
+        let conflicts: Vec<_> = self
+            .conflicts()
+            .filter(|error| match error {
+                LimitError::Conflict { low, high, .. } => sound(low) && sound(high),
+                LimitError::OutOfRange { .. } => true,
+            })
+            .collect();
+        errors.extend(conflicts);
+        (self, errors)
+    }
+
+    fn conflicts(&self) -> impl Iterator<Item = LimitError> {
+        let line = ("log_line_bytes_max", self.log_line_bytes_max);
+        [
+            (line, ("log_burst_bytes_max", self.log_burst_bytes_max)),
+            (line, ("log_ring_kib_max", self.log_ring_kib_max * 1024)),
+        ]
+        .into_iter()
+        .filter(|((_, low), (_, high))| low > high)
+        .map(
+            |((low, low_value), (high, high_value))| LimitError::Conflict {
+                low,
+                low_value,
+                high,
+                high_value,
+            },
+        )
+    }
+}
+
+impl LimitOverrides {
+    /// Whether the node's defaults hold throughout.
+    pub fn is_empty(&self) -> bool {
+        self.rows().next().is_none()
+    }
+
+    /// The row and value of each limit that is set, in the order of [`LIMIT_TABLE`].
+    pub fn rows(&self) -> impl Iterator<Item = (&'static LimitRow, u64)> {
+        LIMIT_TABLE
+            .iter()
+            .zip(self.values())
+            .filter_map(|(row, value)| Some((row, value?)))
+    }
+
+    /// Sets one limit by its name, unchecked; whether there is such a limit.
+    pub fn set(&mut self, name: &str, value: Option<u64>) -> bool {
+        self.value_mut(name).is_some_and(|field| {
+            *field = value;
+            true
+        })
+    }
+}
+
+impl utoipa::PartialSchema for LimitOverrides {
+    fn schema() -> RefOr<Schema> {
+        // A null is what leaving the key out is.
+        let nullable: SchemaType = [Type::Integer, Type::Null].into_iter().collect();
+        LIMIT_TABLE
+            .iter()
+            .fold(ObjectBuilder::new(), |object, row| {
+                object.property(row.name, row_schema(row, nullable.clone()))
+            })
+            .description(Some(
+                "The limits set for one tenant; the node's defaults hold for the others.",
+            ))
+            .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for LimitOverrides {}
+
+impl utoipa::PartialSchema for Limits {
+    fn schema() -> RefOr<Schema> {
+        LIMIT_TABLE
+            .iter()
+            .fold(ObjectBuilder::new(), |object, row| {
+                object
+                    .property(row.name, row_schema(row, Type::Integer.into()))
+                    .required(row.name)
+            })
+            .description(Some("Every limit of one tenant."))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Limits {}
+
+fn row_schema(row: &LimitRow, schema_type: SchemaType) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(schema_type)
+        .description(Some(format!(
+            "{} In {}; {} unless set. Beyond it: {}.",
+            row.doc, row.unit, row.default, row.refusal
+        )))
+        .minimum(Some(row.min))
+        .maximum(Some(row.max))
+}
+
+/// The table of limits in Markdown.
+pub fn limits_markdown() -> String {
+    let mut table = String::from(
+        "| Limit | Unit | Default | Allowed | What it limits | Beyond it |\n\
+         | --- | --- | ---: | --- | --- | --- |\n",
+    );
+    for row in LIMIT_TABLE {
+        writeln!(
+            table,
+            "| `{}` | {} | {} | {} to {} | {} | {} |",
+            row.name, row.unit, row.default, row.min, row.max, row.doc, row.refusal
+        )
+        .expect("a String takes every write");
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use utoipa::PartialSchema as _;
+
+    use super::*;
+
+    fn set(name: &str, value: u64) -> LimitOverrides {
+        let mut overrides = LimitOverrides::default();
+        assert!(overrides.set(name, Some(value)));
+        overrides
+    }
+
+    #[test]
+    fn the_defaults_are_in_their_ranges_and_fit_together() {
+        for row in LIMIT_TABLE {
+            assert!(row.check(row.default).is_ok(), "{}", row.name);
+        }
+        assert_eq!(Limits::default().conflicts().count(), 0);
+        let none = LimitOverrides::default();
+        assert!(none.is_empty());
+        assert_eq!(Limits::default().with(&none), Ok(Limits::default()));
+    }
+
+    #[test]
+    fn every_row_reaches_its_own_field() {
+        for row in LIMIT_TABLE {
+            let limits = Limits::default().with(&set(row.name, row.min));
+            // A burst and a ring of the smallest size leave no room for the default line.
+            if let Ok(limits) = limits {
+                let changed: Vec<_> = limits
+                    .rows()
+                    .zip(Limits::default().rows())
+                    .filter(|(new, old)| new != old)
+                    .map(|((row, value), _)| (row.name, value))
+                    .collect();
+                assert!(
+                    changed == [(row.name, row.min)] || row.min == row.default,
+                    "{}: {changed:?}",
+                    row.name
+                );
+            } else {
+                assert!(row.name.starts_with("log_"), "{}", row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named_with_its_range() {
+        for row in LIMIT_TABLE {
+            for value in [row.min.checked_sub(1), Some(row.max + 1)]
+                .into_iter()
+                .flatten()
+            {
+                let error = Limits::default().with(&set(row.name, value)).unwrap_err();
+                assert_eq!(
+                    error.to_string(),
+                    format!(
+                        "{} = {value} is out of range; allowed: {} to {} ({})",
+                        row.name, row.min, row.max, row.unit
+                    )
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_line_must_fit_the_burst_and_the_ring() {
+        let error = Limits::default().with(&set("log_burst_bytes_max", 4_095));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "log_line_bytes_max = 4096 is more than log_burst_bytes_max = 4095; \
+             allowed: log_line_bytes_max at most log_burst_bytes_max"
+        );
+        let mut overrides = set("log_line_bytes_max", 65_536);
+        assert!(Limits::default().with(&overrides).is_ok());
+        overrides.log_ring_kib_max = Some(63);
+        let error = Limits::default().with(&overrides).unwrap_err();
+        assert_eq!(error.key(), "log_line_bytes_max");
+    }
+
+    #[test]
+    fn overrides_are_read_strictly_and_written_sparsely() {
+        let overrides: LimitOverrides = toml::from_str("routes_max = 7").unwrap();
+        assert_eq!(overrides, set("routes_max", 7));
+        assert_eq!(toml::to_string(&overrides).unwrap(), "routes_max = 7\n");
+        let unknown = toml::from_str::<LimitOverrides>("request_deadline_s_max = 7");
+        let error = unknown.unwrap_err();
+        assert!(
+            error.message().contains("request_deadline_ms_max"),
+            "{error}"
+        );
+        assert!(toml::from_str::<LimitOverrides>("routes_max = -1").is_err());
+        assert!(!LimitOverrides::default().set("routes", Some(1)));
+    }
+
+    #[test]
+    fn the_schema_carries_each_range() {
+        let schema = toml::Value::try_from(LimitOverrides::schema()).unwrap();
+        assert_eq!(schema["additionalProperties"].as_bool(), Some(false));
+        for row in LIMIT_TABLE {
+            let property = &schema["properties"][row.name];
+            let bound = |key: &str| property[key].as_integer().unwrap();
+            assert_eq!(bound("minimum"), i64::try_from(row.min).unwrap());
+            assert_eq!(bound("maximum"), i64::try_from(row.max).unwrap());
+        }
+        let schema = toml::Value::try_from(Limits::schema()).unwrap();
+        assert_eq!(
+            schema["required"].as_array().unwrap().len(),
+            LIMIT_TABLE.len()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_with_accepts_is_in_range(values in proptest::collection::vec(
+            proptest::option::weighted(0.3, prop_oneof![0..100_u64, any::<u64>()]), LIMIT_TABLE.len()
+        )) {
+            let mut overrides = LimitOverrides::default();
+            for (row, value) in LIMIT_TABLE.iter().zip(values) {
+                overrides.set(row.name, value);
+            }
+            if let Ok(limits) = Limits::default().with(&overrides) {
+                for (row, value) in limits.rows() {
+                    prop_assert!(row.check(value).is_ok());
+                }
+                prop_assert_eq!(limits.conflicts().count(), 0);
+            }
+        }
+    }
+}
