@@ -25,5 +25,7 @@
 pub mod cache;
 pub mod compile;
 pub mod inspect;
-pub mod load;
+mod load;
 pub mod name;
+
+pub use load::load;
