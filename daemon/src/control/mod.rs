@@ -1,0 +1,3 @@
+//! The control process.
+
+pub mod logs;
