@@ -3,6 +3,7 @@
 //! Three kinds of process from one binary: control owns all that is durable or secret, the worker runs guests, the
 //! compile child turns one component into native code. See ARCHITECTURE.md at the root.
 
+pub mod artifact;
 pub mod control;
 pub mod engine;
 pub mod gateway;
@@ -11,4 +12,5 @@ pub mod link;
 pub mod logging;
 pub mod metrics;
 pub mod quota;
+pub mod store;
 pub mod worker;
