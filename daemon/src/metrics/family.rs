@@ -12,7 +12,8 @@ use super::counts::Histogram;
 pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) kind: MetricType,
-    /// In words, for `METRICS.md`.
+    /// In words, for the test that holds `METRICS.md` against the table.
+    #[cfg(test)]
     pub(super) unit: &'static str,
     /// In the order in which values are given.
     pub(super) labels: &'static [&'static str],
@@ -27,6 +28,7 @@ macro_rules! families {
             $(pub(super) static $id: Family = Family {
                 name: $name,
                 kind: MetricType::$kind,
+                #[cfg(test)]
                 unit: $unit,
                 labels: &[$($label),*],
                 help: $help,

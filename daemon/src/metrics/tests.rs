@@ -12,6 +12,7 @@ use super::family::{Family, NODE_FAMILIES, PROCESS_FAMILIES};
 use super::*;
 use crate::link::{TenantCounts, WorkerReport};
 use crate::quota::{DURATION_BUCKETS_S, Refusal};
+use crate::store::Recovery;
 
 const PAGE: &str = include_str!("METRICS.md");
 
@@ -154,6 +155,40 @@ fn the_page_lists_every_family_as_it_is() {
     );
 }
 
+/// One of each; a new one does not compile here until it is listed.
+fn recoveries() -> [Recovery; 6] {
+    let all = [
+        Recovery::Created,
+        Recovery::Intact,
+        Recovery::LedgerBehind {
+            from_seq: 1,
+            to_seq: 2,
+        },
+        Recovery::LedgerDiffered { seq: 1, keys: 1 },
+        Recovery::LedgerRebuilt {
+            moved_to: "broken".into(),
+            reason: "damaged".to_owned(),
+            seq: 1,
+        },
+        Recovery::ExportRewritten {
+            from_seq: 1,
+            to_seq: 2,
+            reason: "damaged".to_owned(),
+        },
+    ];
+    for recovery in &all {
+        match recovery {
+            Recovery::Created
+            | Recovery::Intact
+            | Recovery::LedgerBehind { .. }
+            | Recovery::LedgerDiffered { .. }
+            | Recovery::LedgerRebuilt { .. }
+            | Recovery::ExportRewritten { .. } => {}
+        }
+    }
+    all
+}
+
 #[test]
 fn the_page_lists_every_closed_label_value() {
     let values = Refusal::ALL
@@ -162,7 +197,8 @@ fn the_page_lists_every_closed_label_value() {
         .chain(ArtifactState::ALL.iter().map(|value| value.word()))
         .chain(UploadEnd::ALL.iter().map(|value| value.word()))
         .chain(CompileOutcome::ALL.iter().map(|value| value.word()))
-        .chain(counts::STATUS_CLASSES);
+        .chain(counts::STATUS_CLASSES)
+        .chain(recoveries().map(|recovery| recovery.label()));
     for value in values {
         assert!(PAGE.contains(&format!("`{value}`")), "{value} is missing");
     }
@@ -433,7 +469,8 @@ fn a_tenant_called_other_is_in_the_sum() {
 #[test]
 fn a_worker_cannot_invent_tenants_reasons_or_buckets() {
     let metrics = Metrics::new(8, "48.0.8");
-    let mut odd = counts("ghost\"} 1\n", u64::MAX);
+    let mut odd = counts("ghost\"} 1\n", 1);
+    odd.requests = u64::MAX;
     odd.refusals = vec![("because".to_owned(), 5)];
     odd.duration_buckets = vec![1; DURATION_BUCKETS_S.len() + 3];
     metrics.report(&report(vec![odd.clone(), odd]), |_| false, UNIX_EPOCH);
@@ -496,6 +533,9 @@ fn name(tenant: u8) -> String {
 }
 
 proptest! {
+    // Each case renders up to some fifty times; what can go wrong shows within a few steps.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Tenant 6 is never known, tenant 7 is called `other`.
     #[test]
     fn sums_over_tenants_are_what_was_reported(steps in steps(), labels_max in 0..5_usize) {
