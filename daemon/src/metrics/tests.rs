@@ -46,7 +46,8 @@ fn report(tenants: Vec<TenantCounts>) -> WorkerReport {
         connections: 9,
         loads: 2,
         evictions: 1,
-        load_us: vec![400, 30_000],
+        // The first is as long as a bound, which is in the bucket below it.
+        load_us: vec![500, 30_000],
     }
 }
 

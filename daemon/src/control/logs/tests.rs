@@ -52,6 +52,13 @@ fn ready(stream: &mut LogLines) -> (Vec<LogLine>, bool) {
     }
 }
 
+/// The next line of a stream that is about to be woken.
+async fn soon(stream: &mut LogLines) -> Option<LogLine> {
+    tokio::time::timeout(Duration::from_secs(10), stream.next())
+        .await
+        .expect("the stream was not woken")
+}
+
 fn texts(lines: &[LogLine]) -> Vec<&str> {
     lines.iter().map(|line| line.text.as_str()).collect()
 }
@@ -162,9 +169,11 @@ fn a_follower_may_come_before_the_first_line_and_from_the_future() {
 async fn a_waiting_follower_is_woken() {
     let (rings, shutdown) = rings();
     let mut stream = rings.read("acme", &follow()).unwrap();
-    let (line, ()) = tokio::join!(stream.next(), async { write(&rings, "acme", &["news"]) });
+    let (line, ()) = tokio::join!(soon(&mut stream), async {
+        write(&rings, "acme", &["news"]);
+    });
     assert_eq!(line.unwrap().text, "news");
-    let (end, ()) = tokio::join!(stream.next(), async { shutdown.cancel() });
+    let (end, ()) = tokio::join!(soon(&mut stream), async { shutdown.cancel() });
     assert_eq!(end, None);
 }
 
