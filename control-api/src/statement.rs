@@ -385,7 +385,9 @@ mod tests {
             claims.as_object_mut().unwrap().remove(claim);
             let text = key.sign_compact(TYP, &claims);
             match check(&key, &text) {
-                Err(PlaneError::StatementMalformed { why }) => assert!(why.contains(claim), "{why}"),
+                Err(PlaneError::StatementMalformed { why }) => {
+                    assert!(why.contains(claim), "{why}")
+                }
                 other => panic!("{claim}: {other:?}"),
             }
         }

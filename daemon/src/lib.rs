@@ -10,4 +10,5 @@ pub mod host;
 pub mod link;
 pub mod logging;
 pub mod quota;
+pub mod store;
 pub mod worker;

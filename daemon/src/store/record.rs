@@ -1,0 +1,523 @@
+//! Records: what the store keeps, in its own types.
+//!
+//! Takes and gives plain strings and numbers, so that neither the API's views nor the domain's types can change the
+//! stored format by accident; the control room converts. A stored value is one version byte, the revision (8 bytes,
+//! little-endian) and the record in postcard. A version this build does not know is an error that says so; an older
+//! one is upgraded by [`Stored::upgrade`], never guessed at.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::key::Key;
+
+/// A tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantRecord {
+    /// Its name.
+    pub tenant: String,
+    /// When it was created, in seconds since 1970-01-01 UTC.
+    pub created_at_s: u64,
+    /// What was set for this tenant: the limit's configuration key, and its value in that key's unit.
+    pub limits: Vec<(String, u64)>,
+    /// The hostname patterns it may route; empty allows any that nobody else holds.
+    pub hosts: Vec<String>,
+    /// Whether it is suspended.
+    pub suspended: bool,
+}
+
+/// A publisher's public key, trusted to sign a tenant's uploads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublisherKeyRecord {
+    /// The tenant that trusts it.
+    pub tenant: String,
+    /// The key's id.
+    pub kid: String,
+    /// The 32 bytes of the Ed25519 public key.
+    pub public_key: Vec<u8>,
+    /// When it was added, in seconds since 1970-01-01 UTC.
+    pub added_at_s: u64,
+}
+
+/// A module with the versions that are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleRecord {
+    /// The tenant that has it.
+    pub tenant: String,
+    /// Its name.
+    pub module: String,
+    /// The version that routes without a pinned one serve.
+    pub active_version: u64,
+    /// The highest version ever accepted.
+    pub highest_version: u64,
+    /// The versions that are kept.
+    pub versions: Vec<VersionRecord>,
+}
+
+/// One accepted version of a module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRecord {
+    /// As the statement said.
+    pub version: u64,
+    /// The digest of the component, `sha-256:<hex>`.
+    pub digest: String,
+    /// The component's length in bytes.
+    pub component_bytes: u64,
+    /// The publisher whose signature was accepted.
+    pub kid: String,
+    /// When it was accepted, in seconds since 1970-01-01 UTC.
+    pub accepted_at_s: u64,
+    /// The signed statement, a compact JWS: checked again when an artifact is rebuilt from the component.
+    pub statement: String,
+    /// The world it serves.
+    pub world: String,
+    /// What inspection found, in the form the control room chose.
+    pub inspection: Vec<u8>,
+}
+
+/// The highest version ever accepted of a module that was deleted, or whose tenant was: what keeps an old signed
+/// build from being replayed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloorRecord {
+    /// The tenant that had it.
+    pub tenant: String,
+    /// The module's name.
+    pub module: String,
+    /// The highest version ever accepted.
+    pub highest_version: u64,
+}
+
+/// A route.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteRecord {
+    /// The hostname pattern.
+    pub host: String,
+    /// The path prefix.
+    pub path: String,
+    /// The tenant that set it.
+    pub tenant: String,
+    /// The module that answers.
+    pub module: String,
+    /// The pinned version, if one is.
+    pub version: Option<u64>,
+}
+
+/// One change, for those who ask later. Its sequence number is given by the commit that carries it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// Seconds since 1970-01-01 UTC.
+    pub at_s: u64,
+    /// Who made it.
+    pub who: String,
+    /// What was done, for instance `route.set`.
+    pub action: String,
+    /// The tenant concerned, where one is.
+    pub tenant: Option<String>,
+    /// The resource concerned.
+    pub resource: String,
+    /// Its state before, in the form the control room chose.
+    pub before: Option<Vec<u8>>,
+    /// Its state after.
+    pub after: Option<Vec<u8>>,
+    /// The request that made it.
+    pub request_id: String,
+}
+
+/// The node's own record, written by the store with every commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NodeRecord {
+    /// How records are laid out: [`SCHEMA_VERSION`].
+    pub(super) schema: u32,
+    /// The last committed sequence number.
+    pub(super) seq: u64,
+    /// The highest time a commit vouched for, in seconds since 1970-01-01 UTC.
+    pub(super) known_good_time_s: u64,
+}
+
+/// The layout of keys and records that this build writes.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+
+/// What a transaction may put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A tenant.
+    Tenant(TenantRecord),
+    /// A publisher's key.
+    PublisherKey(PublisherKeyRecord),
+    /// A module.
+    Module(ModuleRecord),
+    /// A version floor.
+    Floor(FloorRecord),
+    /// A route.
+    Route(RouteRecord),
+}
+
+impl Record {
+    /// Where the record lives.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Tenant(record) => record.key(),
+            Self::PublisherKey(record) => record.key(),
+            Self::Module(record) => record.key(),
+            Self::Floor(record) => record.key(),
+            Self::Route(record) => record.key(),
+        }
+    }
+
+    pub(super) fn seal(&self) -> Result<Vec<u8>, RecordError> {
+        match self {
+            Self::Tenant(record) => seal(record),
+            Self::PublisherKey(record) => seal(record),
+            Self::Module(record) => seal(record),
+            Self::Floor(record) => seal(record),
+            Self::Route(record) => seal(record),
+        }
+    }
+}
+
+/// A record with the revision it was last written at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revised<T> {
+    /// The sequence number of the commit that wrote it.
+    pub revision: u64,
+    /// The record.
+    pub record: T,
+}
+
+/// A record that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a build with another idea of this record.
+    #[error("a {kind} record has version {found}; this build reads versions 1 to {newest}")]
+    UnknownVersion {
+        /// The kind of record.
+        kind: &'static str,
+        /// The version it carries.
+        found: u8,
+        /// The newest version this build knows.
+        newest: u8,
+    },
+    /// Shorter than version and revision.
+    #[error("a {kind} record has {bytes} bytes; version and revision alone take {HEAD_BYTES}")]
+    TooShort {
+        /// The kind of record.
+        kind: &'static str,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The body is not one of this version.
+    #[error("a {kind} record of version {version} does not decode")]
+    Body {
+        /// The kind of record.
+        kind: &'static str,
+        /// The version it carries.
+        version: u8,
+        /// What postcard says.
+        #[source]
+        source: postcard::Error,
+    },
+    /// The body is whole, and more follows.
+    #[error("a {kind} record is followed by {bytes} bytes that belong to nothing")]
+    Trailing {
+        /// The kind of record.
+        kind: &'static str,
+        /// How many bytes follow.
+        bytes: usize,
+    },
+    /// The record says it lives elsewhere.
+    #[error("the record under {key:?} says it belongs under {claims:?}")]
+    Misplaced {
+        /// Where it was found.
+        key: Key,
+        /// Where it says it lives.
+        claims: Key,
+    },
+    /// The record cannot be encoded.
+    #[error("a {kind} record does not encode")]
+    Encode {
+        /// The kind of record.
+        kind: &'static str,
+        /// What postcard says.
+        #[source]
+        source: postcard::Error,
+    },
+}
+
+/// A record that knows its version.
+pub(super) trait Stored: Serialize + DeserializeOwned {
+    /// What messages call it.
+    const KIND: &'static str;
+    /// The version this build writes.
+    const VERSION: u8;
+
+    /// Where it lives, as far as the record itself says.
+    fn key(&self) -> Key;
+
+    /// Turns the body of an older version into today's record; `None` where that version was never written.
+    ///
+    /// The first record to reach version 2 overrides this with one arm per older version.
+    fn upgrade(_version: u8, _body: &[u8]) -> Option<Result<Self, RecordError>> {
+        None
+    }
+}
+
+/// Version byte and revision.
+const HEAD_BYTES: usize = 9;
+
+/// Encodes a record with the revision left at zero, for [`set_revision`] to fill in.
+pub(super) fn seal<T: Stored>(record: &T) -> Result<Vec<u8>, RecordError> {
+    let mut head = vec![0; HEAD_BYTES];
+    if let Some(version) = head.first_mut() {
+        *version = T::VERSION;
+    }
+    postcard::to_extend(record, head).map_err(|source| RecordError::Encode {
+        kind: T::KIND,
+        source,
+    })
+}
+
+/// Writes the revision into a sealed record.
+pub(super) fn set_revision(sealed: &mut [u8], revision: u64) {
+    if let Some(place) = sealed.get_mut(1..HEAD_BYTES) {
+        place.copy_from_slice(&revision.to_le_bytes());
+    }
+}
+
+/// Reads a record that was found under `key`.
+pub(super) fn unseal<T: Stored>(key: &Key, bytes: &[u8]) -> Result<Revised<T>, RecordError> {
+    let too_short = || RecordError::TooShort {
+        kind: T::KIND,
+        bytes: bytes.len(),
+    };
+    let (&version, rest) = bytes.split_first().ok_or_else(too_short)?;
+    let (revision, body) = rest.split_first_chunk::<8>().ok_or_else(too_short)?;
+    let record = if version == T::VERSION {
+        body_of(version, body)?
+    } else {
+        T::upgrade(version, body).ok_or(RecordError::UnknownVersion {
+            kind: T::KIND,
+            found: version,
+            newest: T::VERSION,
+        })??
+    };
+    let claims = T::key(&record);
+    if claims != *key && !matches!(claims, Key::Audit { .. }) {
+        return Err(RecordError::Misplaced {
+            key: key.clone(),
+            claims,
+        });
+    }
+    Ok(Revised {
+        revision: u64::from_le_bytes(*revision),
+        record,
+    })
+}
+
+fn body_of<T: Stored>(version: u8, body: &[u8]) -> Result<T, RecordError> {
+    let (record, rest) = postcard::take_from_bytes(body).map_err(|source| RecordError::Body {
+        kind: T::KIND,
+        version,
+        source,
+    })?;
+    if rest.is_empty() {
+        Ok(record)
+    } else {
+        Err(RecordError::Trailing {
+            kind: T::KIND,
+            bytes: rest.len(),
+        })
+    }
+}
+
+impl Stored for TenantRecord {
+    const KIND: &'static str = "tenant";
+    const VERSION: u8 = 1;
+    fn key(&self) -> Key {
+        Key::Tenant {
+            tenant: self.tenant.clone(),
+        }
+    }
+}
+
+impl Stored for PublisherKeyRecord {
+    const KIND: &'static str = "publisher key";
+    const VERSION: u8 = 1;
+    fn key(&self) -> Key {
+        Key::PublisherKey {
+            tenant: self.tenant.clone(),
+            kid: self.kid.clone(),
+        }
+    }
+}
+
+impl Stored for ModuleRecord {
+    const KIND: &'static str = "module";
+    const VERSION: u8 = 1;
+    fn key(&self) -> Key {
+        Key::Module {
+            tenant: self.tenant.clone(),
+            module: self.module.clone(),
+        }
+    }
+}
+
+impl Stored for FloorRecord {
+    const KIND: &'static str = "version floor";
+    const VERSION: u8 = 1;
+    fn key(&self) -> Key {
+        Key::Floor {
+            tenant: self.tenant.clone(),
+            module: self.module.clone(),
+        }
+    }
+}
+
+impl Stored for RouteRecord {
+    const KIND: &'static str = "route";
+    const VERSION: u8 = 1;
+    fn key(&self) -> Key {
+        Key::Route {
+            host: self.host.clone(),
+            path: self.path.clone(),
+        }
+    }
+}
+
+impl Stored for AuditRecord {
+    const KIND: &'static str = "audit";
+    const VERSION: u8 = 1;
+    /// The entry itself holds no sequence number; its revision does.
+    fn key(&self) -> Key {
+        Key::Audit { seq: 0 }
+    }
+}
+
+impl Stored for NodeRecord {
+    const KIND: &'static str = "node";
+    const VERSION: u8 = 1;
+    fn key(&self) -> Key {
+        Key::Node
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route() -> RouteRecord {
+        RouteRecord {
+            host: "*.acme.test".into(),
+            path: "/api".into(),
+            tenant: "acme".into(),
+            module: "hello".into(),
+            version: Some(7),
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back_with_its_revision() {
+        let mut sealed = seal(&route()).unwrap();
+        set_revision(&mut sealed, 41);
+        let back: Revised<RouteRecord> = unseal(&route().key(), &sealed).unwrap();
+        assert_eq!(
+            back,
+            Revised {
+                revision: 41,
+                record: route()
+            }
+        );
+    }
+
+    #[test]
+    fn an_unknown_version_says_what_is_known() {
+        for version in [0, 2, 255] {
+            let mut sealed = seal(&route()).unwrap();
+            sealed[0] = version;
+            let error = unseal::<RouteRecord>(&route().key(), &sealed).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("a route record has version {version}; this build reads versions 1 to 1")
+            );
+        }
+    }
+
+    #[test]
+    fn cut_long_and_misplaced_records_are_refused() {
+        let sealed = seal(&route()).unwrap();
+        for length in 0..sealed.len() {
+            assert!(
+                unseal::<RouteRecord>(&route().key(), &sealed[..length]).is_err(),
+                "{length} bytes of {} were taken",
+                sealed.len()
+            );
+        }
+        let mut long = sealed.clone();
+        long.push(0);
+        assert!(matches!(
+            unseal::<RouteRecord>(&route().key(), &long),
+            Err(RecordError::Trailing { bytes: 1, .. })
+        ));
+        let elsewhere = Key::Route {
+            host: "other.test".into(),
+            path: "/".into(),
+        };
+        assert!(matches!(
+            unseal::<RouteRecord>(&elsewhere, &sealed),
+            Err(RecordError::Misplaced { .. })
+        ));
+    }
+
+    /// A record in its second version, whose first had no `colour`.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Flag {
+        name: String,
+        colour: String,
+    }
+
+    impl Stored for Flag {
+        const KIND: &'static str = "flag";
+        const VERSION: u8 = 2;
+        fn key(&self) -> Key {
+            Key::Tenant {
+                tenant: self.name.clone(),
+            }
+        }
+        fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, RecordError>> {
+            (version == 1).then(|| {
+                let (name, _) = postcard::take_from_bytes::<String>(body).map_err(|source| {
+                    RecordError::Body {
+                        kind: Self::KIND,
+                        version,
+                        source,
+                    }
+                })?;
+                Ok(Self {
+                    name,
+                    colour: "white".into(),
+                })
+            })
+        }
+    }
+
+    #[test]
+    fn an_older_version_is_upgraded_by_code_and_a_never_written_one_refused() {
+        let key = Key::Tenant {
+            tenant: "acme".into(),
+        };
+        let old = postcard::to_extend(&"acme", vec![1, 9, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let flag: Revised<Flag> = unseal(&key, &old).unwrap();
+        assert_eq!(flag.revision, 9);
+        assert_eq!(flag.record.colour, "white");
+
+        let mut never = old;
+        never[0] = 0;
+        assert!(matches!(
+            unseal::<Flag>(&key, &never),
+            Err(RecordError::UnknownVersion {
+                found: 0,
+                newest: 2,
+                ..
+            })
+        ));
+    }
+}
