@@ -469,11 +469,12 @@ fn what_is_accepted_is_what_the_engine_accepts() {
         ("memory64", memories(&[(true, false)]), false),
         ("threads", memories(&[(false, true)]), false),
         ("wide arithmetic", body(vec![], &[Instruction::I64Const(1), Instruction::I64Const(1), Instruction::I64MulWideU, Instruction::Drop, Instruction::Drop]), false),
-        ("exceptions", tag, true),
+        ("exceptions", tag, false),
         ("multi-memory", memories(&[(false, false), (false, false)]), true),
         ("tail calls", body(vec![], &[Instruction::ReturnCall(0)]), true),
         ("simd", body(vec![ValType::V128], &[Instruction::V128Const(1)]), true),
-        ("externref", body(vec![ValType::EXTERNREF], &[Instruction::RefNull(HeapType::EXTERN)]), true),
+        ("externref", body(vec![ValType::EXTERNREF], &[Instruction::RefNull(HeapType::EXTERN)]), false),
+        ("funcref", body(vec![ValType::FUNCREF], &[Instruction::RefNull(HeapType::FUNC)]), true),
     ];
     for (what, module, accepted) in cases {
         let bytes = around(&module);
