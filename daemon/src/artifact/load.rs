@@ -31,3 +31,44 @@ pub fn load(engine: &Engine, file: OwnedFd) -> wasmtime::Result<Component> {
     drop(file);
     component
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use wasmtime::Engine;
+
+    use super::*;
+    use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds};
+    use crate::artifact::name::{CompatHash, ComponentDigest};
+    use crate::engine::{EngineShape, compiler_config, runtime_config};
+    use crate::host;
+
+    #[test]
+    fn a_stored_artifact_with_its_trailer_loads_and_links() {
+        let shape = EngineShape::fit(4, 16 << 20, 1 << 47, false).unwrap();
+        let compiler = Engine::new(&compiler_config(&shape)).unwrap();
+        let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/built/hello.wasm");
+        let native = compiler.precompile_component(&std::fs::read(guest).unwrap()).unwrap();
+
+        let dir = tempfile::tempdir().unwrap();
+        let key = ArtifactKey::open_or_create(&dir.path().join("keys")).unwrap();
+        let bounds = CacheBounds {
+            total_bytes_max: 10 << 20,
+            artifact_bytes_max: 10 << 20,
+            artifacts_max: 10,
+        };
+        let compat = CompatHash::of(&compiler);
+        let cache = ArtifactCache::open(&dir.path().join("artifacts"), key, compat, bounds).unwrap();
+        let mut draft = cache.begin().unwrap();
+        draft.write_all(&native).unwrap();
+        let component = ComponentDigest([1; 32]);
+        let stored = cache.commit(&draft, native.len() as u64, &component, &|_| true).unwrap();
+        let file = cache.open_verified(&stored.name, &component).unwrap();
+
+        let engine = Engine::new(&runtime_config(&shape)).unwrap();
+        let loaded = load(&engine, file.into()).unwrap();
+        host::linker(&engine).unwrap().instantiate_pre(&loaded).unwrap();
+    }
+}

@@ -15,6 +15,8 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM3
     .union(WasmFeatures::COMPONENT_MODEL)
     .union(WasmFeatures::CM_ASYNC)
     .difference(WasmFeatures::GC)
+    .difference(WasmFeatures::GC_TYPES)
+    .difference(WasmFeatures::EXCEPTIONS)
     .difference(WasmFeatures::FUNCTION_REFERENCES)
     .difference(WasmFeatures::THREADS)
     .difference(WasmFeatures::MEMORY64);
