@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 mod encode;
 pub mod error;
+mod json;
 pub mod keypair;
 pub mod plane;
 pub mod problem;

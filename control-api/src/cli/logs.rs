@@ -51,7 +51,7 @@ fn text(line: &LogLine) -> String {
         LogStream::Node => "node",
     };
     format!(
-        "{} {} {stream:4} {} {}\n",
+        "{} {stream:4} {} {} {}\n",
         date(line.at_ms / 1000),
         plain(&line.module),
         plain(&line.request_id),

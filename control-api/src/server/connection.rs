@@ -21,7 +21,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
-/// Most bytes of a request's headers, the statement's 8 KiB and the token's 8 KiB among them.
+/// Bytes of unfinished headers after which a request is refused, the statement's 8 KiB and the token's 8 KiB among them.
+/// hyper looks after each read, and a read may double the buffer: what ends within twice as much can still pass.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Most header fields of a request.
 const HEADERS_MAX: usize = 64;

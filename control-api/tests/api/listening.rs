@@ -151,7 +151,7 @@ async fn connections_beyond_the_bound_wait_for_a_place() {
 #[tokio::test]
 async fn headers_are_bounded() {
     let node = TestNode::start().await;
-    let long = "a".repeat(100 * 1024);
+    let long = "a".repeat(200 * 1024);
     let answer = node
         .get("/v1/status")
         .header("x-long", long)
