@@ -5,6 +5,7 @@
 //! and client, build and test without them.
 
 pub mod auth;
+pub mod client;
 mod encode;
 pub mod error;
 pub mod keypair;

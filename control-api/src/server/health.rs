@@ -27,6 +27,7 @@ fn text(content_type: &'static str, body: impl IntoResponse) -> Response {
     get,
     path = "/healthz",
     tag = "node",
+    operation_id = "get_healthz",
     responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
     security(())
 )]
@@ -39,6 +40,7 @@ pub(super) async fn alive() -> Response {
     get,
     path = "/readyz",
     tag = "node",
+    operation_id = "get_readyz",
     responses(
         (status = 200, description = "They would", body = String, content_type = "text/plain"),
         ReadyProblems
@@ -57,6 +59,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Fault> {
     get,
     path = "/metrics",
     tag = "node",
+    operation_id = "get_metrics",
     responses(
         (status = 200, description = "All series", body = String, content_type = "text/plain; version=0.0.4"),
         MetricsProblems
@@ -98,6 +101,7 @@ fn check_metrics_token(headers: &HeaderMap, wanted: &str) -> Result<(), AuthErro
     get,
     path = "/v1/openapi.json",
     tag = "node",
+    operation_id = "get_openapi",
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
     security(())
 )]

@@ -17,6 +17,7 @@ use crate::view::Job;
     get,
     path = "/v1/tenants/{tenant}/jobs/{job}",
     tag = "modules",
+    operation_id = "get_job",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("job" = String, Path, description = "The job's id")

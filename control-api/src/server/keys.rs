@@ -21,6 +21,7 @@ use crate::view::{Page, PublicJwk, PublisherKey};
     get,
     path = "/v1/tenants/{tenant}/keys",
     tag = "keys",
+    operation_id = "list_keys",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("limit" = Option<u16>, Query, description = "Most items, 1 to 1000; 100 where absent", minimum = 1, maximum = 1000),
@@ -45,6 +46,7 @@ pub(super) async fn list(
     get,
     path = "/v1/tenants/{tenant}/keys/{kid}",
     tag = "keys",
+    operation_id = "get_key",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("kid" = String, Path, description = "The key's id"),
@@ -72,6 +74,7 @@ pub(super) async fn show(
     put,
     path = "/v1/tenants/{tenant}/keys/{kid}",
     tag = "keys",
+    operation_id = "put_key",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("kid" = String, Path, description = "The key's id: the `kid` of its statements"),
@@ -131,6 +134,7 @@ fn check(jwk: &PublicJwk, kid: &KeyId) -> Result<(), PlaneError> {
     delete,
     path = "/v1/tenants/{tenant}/keys/{kid}",
     tag = "keys",
+    operation_id = "delete_key",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("kid" = String, Path, description = "The key's id"),

@@ -39,6 +39,7 @@ pub(super) struct LogsQuery {
     get,
     path = "/v1/tenants/{tenant}/logs",
     tag = "tenants",
+    operation_id = "get_logs",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("follow" = Option<bool>, Query, description = "Stay, and send what comes"),

@@ -20,6 +20,7 @@ use crate::view::{Module, ModuleVersion, Page};
     get,
     path = "/v1/tenants/{tenant}/modules",
     tag = "modules",
+    operation_id = "list_modules",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("limit" = Option<u16>, Query, description = "Most items, 1 to 1000; 100 where absent", minimum = 1, maximum = 1000),
@@ -44,6 +45,7 @@ pub(super) async fn list(
     get,
     path = "/v1/tenants/{tenant}/modules/{module}",
     tag = "modules",
+    operation_id = "get_module",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("module" = String, Path, description = "The module's name"),
@@ -74,6 +76,7 @@ pub(super) async fn show(
     get,
     path = "/v1/tenants/{tenant}/modules/{module}/versions/{version}",
     tag = "modules",
+    operation_id = "get_module_version",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("module" = String, Path, description = "The module's name"),
@@ -107,6 +110,7 @@ pub(super) async fn version(
     delete,
     path = "/v1/tenants/{tenant}/modules/{module}",
     tag = "modules",
+    operation_id = "delete_module",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("module" = String, Path, description = "The module's name"),

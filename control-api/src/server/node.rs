@@ -19,6 +19,7 @@ use crate::view::{AuditEntry, NodeInfo, NodeStatus, Page};
     get,
     path = "/v1/node",
     tag = "node",
+    operation_id = "get_node",
     responses((status = 200, description = "The node", body = NodeInfo), ReadProblems),
     security(("bearer" = ["node:admin", "node:read", "tenant:admin", "deploy", "read"]))
 )]
@@ -44,6 +45,7 @@ pub(super) async fn greet(
     get,
     path = "/v1/status",
     tag = "node",
+    operation_id = "get_status",
     responses((status = 200, description = "The figures", body = NodeStatus), ReadProblems),
     security(("bearer" = ["node:admin", "node:read"]))
 )]
@@ -60,6 +62,7 @@ pub(super) async fn status(
     get,
     path = "/v1/audit",
     tag = "node",
+    operation_id = "list_audit",
     params(
         ("limit" = Option<u16>, Query, description = "Most items, 1 to 1000; 100 where absent", minimum = 1, maximum = 1000),
         ("after" = Option<String>, Query, description = "`next_after` of the page before")

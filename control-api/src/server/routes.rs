@@ -20,6 +20,7 @@ use crate::view::{Page, Route, RouteDryRun, RouteWrite};
     get,
     path = "/v1/tenants/{tenant}/routes",
     tag = "routes",
+    operation_id = "list_routes",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("limit" = Option<u16>, Query, description = "Most items, 1 to 1000; 100 where absent", minimum = 1, maximum = 1000),
@@ -44,6 +45,7 @@ pub(super) async fn list(
     get,
     path = "/v1/tenants/{tenant}/routes/{route}",
     tag = "routes",
+    operation_id = "get_route",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("route" = String, Path, description = "The route's id, percent-encoded: `hello.localhost%2F`"),
@@ -74,6 +76,7 @@ pub(super) async fn show(
     put,
     path = "/v1/tenants/{tenant}/routes/{route}",
     tag = "routes",
+    operation_id = "put_route",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("route" = String, Path, description = "The route's id, percent-encoded: `hello.localhost%2F`"),
@@ -133,6 +136,7 @@ enum RouteAnswer {
     delete,
     path = "/v1/tenants/{tenant}/routes/{route}",
     tag = "routes",
+    operation_id = "delete_route",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("route" = String, Path, description = "The route's id, percent-encoded: `hello.localhost%2F`"),

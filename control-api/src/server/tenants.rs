@@ -19,6 +19,7 @@ use crate::view::{Page, Tenant, TenantWrite, Usage};
     get,
     path = "/v1/tenants",
     tag = "tenants",
+    operation_id = "list_tenants",
     params(
         ("limit" = Option<u16>, Query, description = "Most items, 1 to 1000; 100 where absent", minimum = 1, maximum = 1000),
         ("after" = Option<String>, Query, description = "`next_after` of the page before")
@@ -41,6 +42,7 @@ pub(super) async fn list(
     get,
     path = "/v1/tenants/{tenant}",
     tag = "tenants",
+    operation_id = "get_tenant",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("If-None-Match" = Option<String>, Header, description = "304 where this is the current revision")
@@ -66,6 +68,7 @@ pub(super) async fn show(
     put,
     path = "/v1/tenants/{tenant}",
     tag = "tenants",
+    operation_id = "put_tenant",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("If-Match" = Option<String>, Header, description = "Change only while this is the revision"),
@@ -103,6 +106,7 @@ pub(super) async fn put(
     delete,
     path = "/v1/tenants/{tenant}",
     tag = "tenants",
+    operation_id = "delete_tenant",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("If-Match" = Option<String>, Header, description = "Remove only while this is the revision")
@@ -131,6 +135,7 @@ pub(super) async fn delete(
     get,
     path = "/v1/tenants/{tenant}/usage",
     tag = "tenants",
+    operation_id = "get_usage",
     params(("tenant" = String, Path, description = "The tenant's name")),
     responses((status = 200, description = "The figures", body = Usage), TenantReadProblems),
     security(("bearer" = ["node:admin", "node:read", "tenant:admin", "deploy", "read"]))

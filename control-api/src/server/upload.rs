@@ -38,6 +38,7 @@ const POLL_AFTER_S: u64 = 1;
     put,
     path = "/v1/tenants/{tenant}/modules/{module}",
     tag = "modules",
+    operation_id = "upload_module",
     params(
         ("tenant" = String, Path, description = "The tenant's name"),
         ("module" = String, Path, description = "The module's name"),
@@ -47,7 +48,10 @@ const POLL_AFTER_S: u64 = 1;
         ("If-Match" = Option<String>, Header, description = "Upload only while this is the module's revision"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only where there is no such module")
     ),
-    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component's bytes"),
+    request_body(
+        description = "The component's bytes",
+        content((ComponentBytes = "application/wasm"), (ComponentBytes = "application/octet-stream"))
+    ),
     responses(
         (status = 200, description = "Accepted before and unchanged, as `ModuleVersion`; or what would happen, as `UploadDryRun`", body = inline(UploadAnswer), headers(("ETag" = String))),
         (status = 201, description = "Accepted, compiled and durable", body = ModuleVersion, headers(("ETag" = String), ("Location" = String))),
@@ -137,6 +141,12 @@ pub(super) async fn put(
         }
     }
 }
+
+/// A component in the binary format.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct ComponentBytes(Vec<u8>);
 
 /// The two bodies of a 200.
 #[derive(serde::Serialize, utoipa::ToSchema)]

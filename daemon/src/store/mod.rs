@@ -48,7 +48,7 @@ mod recover;
 mod tests;
 mod writer;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -111,6 +111,10 @@ impl StoreOptions {
             reserve_bytes: 16 * 1024 * 1024,
             contents_bytes_max: 64 * 1024 * 1024,
         }
+    }
+
+    fn cache_bytes(&self) -> u64 {
+        u64::from(self.cache_mib) * 1024 * 1024
     }
 }
 
@@ -229,13 +233,23 @@ impl Store {
         let StoreOptions { dir, .. } = &options;
         create_dir(dir).map_err(io_error("create", dir))?;
         let lock = lock(dir)?;
-        let cache_bytes = u64::from(options.cache_mib) * 1024 * 1024;
+        let recovered = recover::recover(dir, options.cache_bytes())?;
+        Self::start(options, lock, recovered)
+    }
+
+    /// Starts the writer on two copies that agree.
+    fn start(
+        options: StoreOptions,
+        lock: File,
+        recovered: Recovered,
+    ) -> Result<Opened, StoreError> {
         let Recovered {
             ledger,
             export,
             contents,
             recovery,
-        } = recover::recover(dir, cache_bytes)?;
+        } = recovered;
+        let dir = &options.dir;
         let snapshot = Snapshot::read(&contents)?;
         let condition = Arc::new(Condition {
             seq: AtomicU64::new(snapshot.seq),
@@ -255,7 +269,7 @@ impl Store {
                 audit_entries_max: options.audit_entries_max,
                 reserve_bytes: options.reserve_bytes,
                 contents_bytes_max: options.contents_bytes_max,
-                cache_bytes,
+                cache_bytes: options.cache_bytes(),
             },
             condition: Arc::clone(&condition),
             counters: Arc::clone(&counters),

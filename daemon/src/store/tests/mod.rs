@@ -1,17 +1,15 @@
 //! The store as a whole: what it keeps, what it refuses, and what it mends.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod cost;
+mod fault;
+mod mend;
 
-use proptest::prelude::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::contents::Contents;
-use super::disk::DurableFile;
 use super::writer::GROUP_TRANSACTIONS_MAX;
 use super::*;
 
