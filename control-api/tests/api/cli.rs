@@ -423,7 +423,10 @@ async fn every_operation_of_the_api_has_a_command() {
     let (addr, heard) = eavesdrop(shell.node.addr).await;
     shell.admin = format!("http://{addr}");
     shell.tenant().await;
-    shell.node.plane.write_line(&"acme".parse().unwrap(), "hello");
+    shell
+        .node
+        .plane
+        .write_line(&"acme".parse().unwrap(), "hello");
     shell.ok(DEPLOY).await;
     let kid = shell.json("key list --tenant acme").await[0]["kid"].clone();
     let kid = kid.as_str().unwrap();

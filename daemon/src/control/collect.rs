@@ -28,19 +28,37 @@ impl Control {
 
     fn collect_now(&self) {
         // The lock of changes is not held: a lease covers what an upload has named and not committed yet.
-        let referenced = || self.read().referenced().map(|digest| BlobDigest::from_bytes(*digest.as_bytes())).collect();
+        let referenced = || {
+            self.read()
+                .referenced()
+                .map(|digest| BlobDigest::from_bytes(*digest.as_bytes()))
+                .collect()
+        };
         match self.blobs.collect(referenced) {
             Ok(collected) if collected.removed > 0 => {
-                tracing::info!(removed = collected.removed, bytes = collected.removed_bytes, "components removed");
+                tracing::info!(
+                    removed = collected.removed,
+                    bytes = collected.removed_bytes,
+                    "components removed"
+                );
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(error = logging::chain(&error), "components could not be removed"),
+            Err(error) => tracing::warn!(
+                error = logging::chain(&error),
+                "components could not be removed"
+            ),
         }
         let artifacts: HashSet<ArtifactName> = {
             let state = self.read();
-            state.referenced().map(|digest| self.artifact_of(digest)).collect()
+            state
+                .referenced()
+                .map(|digest| self.artifact_of(digest))
+                .collect()
         };
-        match self.cache.drop_unreferenced(&|name| artifacts.contains(name)) {
+        match self
+            .cache
+            .drop_unreferenced(&|name| artifacts.contains(name))
+        {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "artifacts removed"),
             Err(error) => tracing::warn!(%error, "artifacts could not be removed"),

@@ -32,8 +32,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
-use crate::artifact::name::ComponentDigest;
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
+use crate::artifact::name::ComponentDigest;
 use crate::engine::EngineShape;
 use crate::link::ArtifactName;
 use crate::metrics::Metrics;
@@ -163,9 +163,16 @@ impl Control {
 impl NameArtifacts for Control {
     fn artifact_of(&self, digest: &Digest) -> ArtifactName {
         let name = self.cache.name_of(&component_digest(digest));
-        let known = self.artifact_names.read().unwrap_or_else(PoisonError::into_inner).contains_key(&name);
+        let known = self
+            .artifact_names
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&name);
         if !known {
-            self.artifact_names.write().unwrap_or_else(PoisonError::into_inner).insert(name, *digest);
+            self.artifact_names
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name, *digest);
         }
         name
     }

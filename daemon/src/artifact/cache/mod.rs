@@ -228,7 +228,10 @@ impl ArtifactCache {
             });
         }
         let file_bytes = native_bytes.saturating_add(TRAILER_BYTES as u64);
-        let bytes_max = self.bounds.artifact_bytes_max.min(self.bounds.total_bytes_max);
+        let bytes_max = self
+            .bounds
+            .artifact_bytes_max
+            .min(self.bounds.total_bytes_max);
         if file_bytes > bytes_max {
             return Err(CommitError::TooLarge {
                 bytes: file_bytes,
@@ -246,9 +249,16 @@ impl ArtifactCache {
         let mut index = self.index()?;
         let folder = files::open_private_subdir(&self.dir, &folder)?;
         let index = index.get_or_insert_default();
-        let dropped = index.make_room(&self.bounds, file_bytes, &name, is_referenced, &mut |name| self.unlink(name))?;
+        let dropped = index.make_room(
+            &self.bounds,
+            file_bytes,
+            &name,
+            is_referenced,
+            &mut |name| self.unlink(name),
+        )?;
         self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
-        let is_new = files::rename_new((&self.unfinished, &unfinished.name), (&folder, &file_name))?;
+        let is_new =
+            files::rename_new((&self.unfinished, &unfinished.name), (&folder, &file_name))?;
         if is_new {
             files::sync_dir(&folder)?;
             index.insert(name, file_bytes);
@@ -434,7 +444,10 @@ impl ArtifactCache {
     ) -> io::Result<()> {
         let mut index = self.lock();
         if let Some(file) = file {
-            let (opened, now) = match (fstat(file), statat(folder, entry, AtFlags::SYMLINK_NOFOLLOW)) {
+            let (opened, now) = match (
+                fstat(file),
+                statat(folder, entry, AtFlags::SYMLINK_NOFOLLOW),
+            ) {
                 (Ok(opened), Ok(now)) => (opened, now),
                 (_, Err(Errno::NOENT)) => return Ok(()),
                 (Err(error), _) | (_, Err(error)) => return Err(error.into()),

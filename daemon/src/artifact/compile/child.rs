@@ -75,7 +75,15 @@ async fn run() -> io::Result<()> {
         return Ok(());
     };
     let output = output.ok_or_else(|| io::Error::other("no output came with the request"))?;
-    let work = || compile(&shape, &bytes, &inspection, output, request.limits.output_bytes_max);
+    let work = || {
+        compile(
+            &shape,
+            &bytes,
+            &inspection,
+            output,
+            request.limits.output_bytes_max,
+        )
+    };
     let answer = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok((compat, artifact_bytes))) => Answer::Compiled(Compiled {
             compat,
@@ -135,8 +143,8 @@ fn compile(
         let exports = inspection.exports.iter().map(String::as_str);
         return Err(Failure::ExportsNotServed(listed(exports)));
     };
-    let engine = Engine::new(&compiler_config(shape))
-        .map_err(|error| Failure::Internal(line_of(&error)))?;
+    let engine =
+        Engine::new(&compiler_config(shape)).map_err(|error| Failure::Internal(line_of(&error)))?;
     // Compiled and loaded in one go: what is written below is byte for byte what `Engine::precompile_component` gives,
     // and nothing has to be trusted to be loaded for the checks.
     let component = Component::from_binary(&engine, bytes)

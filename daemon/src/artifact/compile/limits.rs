@@ -51,7 +51,11 @@ impl CompileLimits {
             .saturating_add(ADDRESS_SPACE_MARGIN_BYTES);
         lower(Resource::Core, 0, 0)?;
         lower(Resource::Nofile, FILES_MAX, FILES_MAX)?;
-        lower(Resource::Fsize, self.output_bytes_max, self.output_bytes_max)?;
+        lower(
+            Resource::Fsize,
+            self.output_bytes_max,
+            self.output_bytes_max,
+        )?;
         lower(Resource::Data, self.memory_bytes_max, self.memory_bytes_max)?;
         lower(Resource::As, address_space, address_space)?;
         // The first signal can be told from any other; the second cannot be held off.
