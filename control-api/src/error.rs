@@ -27,6 +27,10 @@ pub struct Problem {
 }
 
 /// Why the control plane refused.
+#[expect(
+    missing_docs,
+    reason = "each variant's message says what its fields are"
+)]
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PlaneError {
     /// No such tenant, or none that the caller may see.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _, ParsedPublicKey, ED25519};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
@@ -202,9 +202,12 @@ impl PublicJwk {
     /// The member and what is wrong with it, for [`crate::error::PlaneError::InvalidValue`].
     pub fn bytes(&self) -> Result<[u8; PUBLIC_KEY_BYTES], (&'static str, String)> {
         let must_be = |member: &'static str, found: &str, wanted: &str| {
-            (found == wanted)
-                .then_some(())
-                .ok_or_else(|| (member, format!("it is {found:?}; only {wanted:?} is accepted")))
+            (found == wanted).then_some(()).ok_or_else(|| {
+                (
+                    member,
+                    format!("it is {found:?}; only {wanted:?} is accepted"),
+                )
+            })
         };
         must_be("kty", &self.kty, "OKP")?;
         must_be("crv", &self.crv, "Ed25519")?;
@@ -275,7 +278,10 @@ mod tests {
         let path = folder.path().join("key.pem");
         std::fs::write(&path, pem).unwrap();
         let key = PrivateKey::read(&path).unwrap();
-        assert_eq!(key.public().x, "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE");
+        assert_eq!(
+            key.public().x,
+            "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"
+        );
         assert_eq!(key.pem(), pem);
     }
 
@@ -286,8 +292,14 @@ mod tests {
         for (text, wanted) in [
             ("hello", "no `BEGIN"),
             ("-----BEGIN PRIVATE KEY-----\nAAAA", "no `END"),
-            ("-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----", "not base64"),
-            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "another kind"),
+            (
+                "-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----",
+                "not base64",
+            ),
+            (
+                "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+                "another kind",
+            ),
         ] {
             std::fs::write(&path, text).unwrap();
             let why = PrivateKey::read(&path).unwrap_err().to_string();

@@ -4,6 +4,17 @@
 //! [`plane::ControlPlane`] to do the work. It never names wasmtime or the store: both ends of the contract, server
 //! and client, build and test without them.
 
+pub mod auth;
+pub mod cli;
+pub mod client;
+mod encode;
 pub mod error;
+mod json;
+pub mod keypair;
 pub mod plane;
+pub mod problem;
+pub mod request_id;
+pub mod server;
+pub mod statement;
+pub mod token;
 pub mod view;

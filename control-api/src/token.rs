@@ -63,7 +63,11 @@ struct Claims<'a> {
 ///
 /// # Errors
 /// [`TokenRequestError`] for a request that no node would find useful.
-pub fn mint(key: &PrivateKey, request: &TokenRequest, now: u64) -> Result<String, TokenRequestError> {
+pub fn mint(
+    key: &PrivateKey,
+    request: &TokenRequest,
+    now: u64,
+) -> Result<String, TokenRequestError> {
     if request.scopes.is_empty() {
         return Err(TokenRequestError::NoScope);
     }

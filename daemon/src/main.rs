@@ -1,1 +1,151 @@
-fn main() {}
+//! The daemon's binary: which kind of process this is.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use edge_config::Config;
+use littorald::control::Node;
+use littorald::dev::{self, DevOptions};
+use littorald::{artifact, logging, worker};
+
+/// What the process ends with; the unit file says which of them must not restart it.
+///
+/// | code | meaning |
+/// |---|---|
+/// | 0 | ended as it was told to |
+/// | 1 | could not start, or a fault of the box |
+/// | 2 | the command line is wrong |
+/// | 78 | the configuration is refused: starting again would change nothing |
+const CONFIG_REFUSED: u8 = 78;
+/// Read when no other is named, if it is there.
+const DEFAULT_CONFIG: &str = "/etc/littoral/littoral.toml";
+/// Threads that answer the admin API and keep the worker company; guests run elsewhere.
+const CONTROL_THREADS: usize = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "littorald",
+    version,
+    about = "Serves signed WebAssembly of many tenants under strict quotas",
+    after_help = "Exit codes: 0 ended as told, 1 could not start or a fault, 2 wrong command line, 78 configuration refused."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The configuration file [default: /etc/littoral/littoral.toml, if it is there]
+    #[arg(long, env = "LITTORAL_CONFIG", global = true)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the node (what happens without a command)
+    Run,
+    /// Check the configuration and print the whole of it, defaults and environment included
+    CheckConfig {
+        /// Print JSON instead of TOML
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a node that sets itself up, with a demo tenant and a hello component
+    Dev(DevOptions),
+    /// A worker process; started by the node
+    #[command(hide = true)]
+    Worker,
+    /// A compile process; started by the node
+    #[command(hide = true)]
+    Compile,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command.unwrap_or(Command::Run) {
+        Command::Worker => worker::main(),
+        Command::Compile => artifact::compile::child_main(),
+        Command::Run => match configuration(arguments.config) {
+            Ok(config) => run(config),
+            Err(refused) => refused,
+        },
+        Command::CheckConfig { json } => match configuration(arguments.config) {
+            Ok(config) => print_config(&config, json),
+            Err(refused) => refused,
+        },
+        Command::Dev(options) => in_runtime(dev::run(options)),
+    }
+}
+
+/// The configuration, or the exit code after its errors were printed.
+fn configuration(path: Option<PathBuf>) -> Result<Config, ExitCode> {
+    let refused = ExitCode::from(CONFIG_REFUSED);
+    let path = path.or_else(|| Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists()));
+    let text = match &path {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            eprintln!("littorald: cannot read the configuration {}: {error}", path.display());
+            refused
+        })?,
+    };
+    Config::parse(&text, std::env::vars_os()).map_err(|errors| {
+        let place = path.map_or_else(|| "the environment".to_owned(), |path| path.display().to_string());
+        eprintln!("littorald: {place} is refused:");
+        for error in errors {
+            eprintln!("  {error}");
+        }
+        refused
+    })
+}
+
+fn print_config(config: &Config, json: bool) -> ExitCode {
+    if !json {
+        print!("{}", config.to_toml());
+        return ExitCode::SUCCESS;
+    }
+    match serde_json::to_string_pretty(config) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("littorald: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    logging::start(config.log.level.as_str(), config.log.format.as_str() == "json", "control");
+    in_runtime(async move {
+        let node = Node::bind(config).await?;
+        let started = node.started();
+        tracing::info!(http = ?started.http, admin = ?started.admin, "listening");
+        if let Some(key) = started.admin_key {
+            tracing::info!(
+                key = %key.display(),
+                "no key of [auth] is configured: tokens signed with the node's own admin key are believed \
+                 (`littoral token create --key`)"
+            );
+        }
+        node.run(littorald::until_told_to_stop(), || tracing::info!("ready")).await?;
+        Ok(())
+    })
+}
+
+fn in_runtime(work: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) -> ExitCode {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(CONTROL_THREADS).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("littorald: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("littorald: {}", logging::chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -43,7 +43,9 @@ pub enum TokenFault {
         why: String,
     },
     /// `none`, HMAC, or anything this node never takes.
-    #[error("the token's `alg` is `{alg}`; accepted are EdDSA, ES256 and RS256, as each trusted key says")]
+    #[error(
+        "the token's `alg` is `{alg}`; accepted are EdDSA, ES256 and RS256, as each trusted key says"
+    )]
     Algorithm {
         /// The algorithm as it came, shortened to 32 characters.
         alg: String,

@@ -7,10 +7,14 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse, ThumbprintHash};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse, ThumbprintHash,
+};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::json;
 
 /// Most keys that one source may hold.
 pub const KEYS_MAX: usize = 64;
@@ -128,7 +132,9 @@ impl TrustedKeys {
     /// Adds the keys of another source; where both have an id, the key already here stays.
     pub fn absorb(&mut self, other: &TrustedKeys) {
         for (kid, key) in &other.by_kid {
-            self.by_kid.entry(kid.clone()).or_insert_with(|| key.clone());
+            self.by_kid
+                .entry(kid.clone())
+                .or_insert_with(|| key.clone());
         }
     }
 
@@ -172,7 +178,7 @@ fn members(text: &str) -> Result<Vec<Value>, KeyError> {
     struct Set {
         keys: Vec<Value>,
     }
-    let set: Set = serde_json::from_str(text).map_err(|error| KeyError::NotASet {
+    let set: Set = json::object(text.as_bytes()).map_err(|error| KeyError::NotASet {
         why: error.to_string(),
     })?;
     if set.keys.len() > KEYS_MAX {
@@ -196,7 +202,10 @@ fn trusted(position: usize, value: Value) -> Result<TrustedKey, KeyError> {
 
 fn take(value: Value) -> Result<TrustedKey, String> {
     if value.get("kty").and_then(Value::as_str) == Some("oct") {
-        return Err("a symmetric key (`oct`) is never trusted: who can check a token with it can make one".to_owned());
+        return Err(
+            "a symmetric key (`oct`) is never trusted: who can check a token with it can make one"
+                .to_owned(),
+        );
     }
     let jwk: Jwk = serde_json::from_value(value).map_err(|error| error.to_string())?;
     if let Some(key_use) = &jwk.common.public_key_use
@@ -255,19 +264,28 @@ fn pin(jwk: &Jwk) -> Result<Algorithm, String> {
         Some(KeyAlgorithm::EdDSA) => Algorithm::EdDSA,
         Some(KeyAlgorithm::ES256) => Algorithm::ES256,
         Some(KeyAlgorithm::RS256) => Algorithm::RS256,
-        Some(other) => return Err(format!("its `alg` is {other}; taken are EdDSA, ES256 and RS256")),
+        Some(other) => {
+            return Err(format!(
+                "its `alg` is {other}; taken are EdDSA, ES256 and RS256"
+            ));
+        }
     };
     if said == algorithm {
         Ok(algorithm)
     } else {
-        Err(format!("its `alg` says {said:?}, its type says {algorithm:?}"))
+        Err(format!(
+            "its `alg` says {said:?}, its type says {algorithm:?}"
+        ))
     }
 }
 
 fn sized(member: &str, text: &str, bytes: usize) -> Result<(), String> {
     match URL_SAFE_NO_PAD.decode(text) {
         Ok(decoded) if decoded.len() == bytes => Ok(()),
-        Ok(decoded) => Err(format!("its `{member}` has {} bytes, not {bytes}", decoded.len())),
+        Ok(decoded) => Err(format!(
+            "its `{member}` has {} bytes, not {bytes}",
+            decoded.len()
+        )),
         Err(error) => Err(format!("its `{member}` is not base64url: {error}")),
     }
 }
@@ -287,7 +305,8 @@ fn modulus_bits(n: &str) -> Result<usize, String> {
 mod tests {
     use super::*;
 
-    const ED: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    const ED: &str =
+        r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
     fn set(keys: &str) -> String {
         format!(r#"{{"keys":[{keys}]}}"#)
@@ -319,11 +338,15 @@ mod tests {
     fn rsa_needs_alg_and_2048_bits() {
         let n_1024 = URL_SAFE_NO_PAD.encode([0xff; 128]);
         let n_2048 = URL_SAFE_NO_PAD.encode([0xff; 256]);
-        let why = refused(&format!(r#"{{"kty":"RSA","n":"{n_1024}","e":"AQAB","alg":"RS256"}}"#));
+        let why = refused(&format!(
+            r#"{{"kty":"RSA","n":"{n_1024}","e":"AQAB","alg":"RS256"}}"#
+        ));
         assert!(why.contains("1024 bits"), "{why}");
         let why = refused(&format!(r#"{{"kty":"RSA","n":"{n_2048}","e":"AQAB"}}"#));
         assert!(why.contains("needs `alg`"), "{why}");
-        let why = refused(&format!(r#"{{"kty":"RSA","n":"{n_2048}","e":"AQAB","alg":"PS256"}}"#));
+        let why = refused(&format!(
+            r#"{{"kty":"RSA","n":"{n_2048}","e":"AQAB","alg":"PS256"}}"#
+        ));
         assert!(why.contains("PS256"), "{why}");
         TrustedKeys::strict(&set(&format!(
             r#"{{"kty":"RSA","n":"{n_2048}","e":"AQAB","alg":"RS256","kid":"r"}}"#

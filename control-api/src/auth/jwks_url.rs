@@ -160,10 +160,19 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_loopback_only() {
-        for good in ["https://id.test/jwks", "http://127.0.0.1:1/", "http://[::1]/k", "http://localhost/k"] {
+        for good in [
+            "https://id.test/jwks",
+            "http://127.0.0.1:1/",
+            "http://[::1]/k",
+            "http://localhost/k",
+        ] {
             assert!(is_private(&good.parse().unwrap()), "{good}");
         }
-        for bad in ["http://id.test/jwks", "http://127.0.0.1.test/", "ftp://127.0.0.1/"] {
+        for bad in [
+            "http://id.test/jwks",
+            "http://127.0.0.1.test/",
+            "ftp://127.0.0.1/",
+        ] {
             assert!(!is_private(&bad.parse().unwrap()), "{bad}");
         }
     }

@@ -103,7 +103,13 @@ impl Need {
             Need::ReadNode => &[S::NodeAdmin, S::NodeRead],
             Need::AdminNode => &[S::NodeAdmin],
             Need::ReadSettings => &[S::NodeAdmin, S::NodeRead, S::TenantAdmin, S::Read],
-            Need::ReadWork => &[S::NodeAdmin, S::NodeRead, S::TenantAdmin, S::Deploy, S::Read],
+            Need::ReadWork => &[
+                S::NodeAdmin,
+                S::NodeRead,
+                S::TenantAdmin,
+                S::Deploy,
+                S::Read,
+            ],
             Need::Deploy => &[S::NodeAdmin, S::TenantAdmin, S::Deploy],
             Need::AdminTenant => &[S::NodeAdmin, S::TenantAdmin],
         }

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::jwks::{TrustedKey, TrustedKeys};
+use crate::json;
+
 use super::{Principal, Scope, TokenFault};
 
 /// Longest token that is looked at, in bytes.
@@ -45,7 +47,9 @@ impl TokenHeader {
         }
         let malformed = |why: String| TokenFault::Malformed { why };
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(malformed(format!("it is longer than {TOKEN_BYTES_MAX} bytes")));
+            return Err(malformed(format!(
+                "it is longer than {TOKEN_BYTES_MAX} bytes"
+            )));
         }
         let mut parts = token.split('.');
         let (Some(header), Some(_), Some(_), None) =
@@ -56,8 +60,8 @@ impl TokenHeader {
         let header = URL_SAFE_NO_PAD
             .decode(header)
             .map_err(|error| malformed(format!("its header is not base64url: {error}")))?;
-        let raw: Raw = serde_json::from_slice(&header)
-            .map_err(|error| malformed(format!("its header: {error}")))?;
+        let raw: Raw =
+            json::object(&header).map_err(|error| malformed(format!("its header: {error}")))?;
         let algorithm = match raw.alg.as_str() {
             "EdDSA" => Algorithm::EdDSA,
             "ES256" => Algorithm::ES256,
@@ -164,11 +168,7 @@ fn check(claims: Claims, rules: &Rules, now: u64) -> Result<Principal, TokenFaul
     if !rules.issuers.contains(&issuer) {
         return Err(TokenFault::Issuer);
     }
-    if !claims
-        .aud
-        .ok_or(missing("aud"))?
-        .contains(&rules.audience)
-    {
+    if !claims.aud.ok_or(missing("aud"))?.contains(&rules.audience) {
         return Err(TokenFault::Audience {
             node: rules.audience.clone(),
         });
@@ -196,7 +196,9 @@ fn check(claims: Claims, rules: &Rules, now: u64) -> Result<Principal, TokenFaul
     for (claim, text) in [("sub", &subject), ("iss", &issuer)] {
         if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
             return Err(TokenFault::Claims {
-                why: format!("`{claim}` must have 1 to {NAME_BYTES_MAX} bytes and no control characters"),
+                why: format!(
+                    "`{claim}` must have 1 to {NAME_BYTES_MAX} bytes and no control characters"
+                ),
             });
         }
     }

@@ -169,8 +169,8 @@ pub fn render(mut response: Response, request_id: &str) -> Response {
     let status = answer.kind.status();
     let allow = response.headers().get(ALLOW).cloned();
     let problem = answer.problem(request_id);
-    let body = serde_json::to_vec(&problem)
-        .expect("a problem has string keys only and always serializes");
+    let body =
+        serde_json::to_vec(&problem).expect("a problem has string keys only and always serializes");
     let mut rendered = (status, body).into_response();
     let headers = rendered.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

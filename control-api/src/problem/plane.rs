@@ -56,7 +56,9 @@ impl From<&PlaneError> for Answer {
                 answer(Kind::DigestMismatch).with("actual", actual.to_string())
             }
             E::BodyEmpty => answer(Kind::BodyEmpty),
-            E::BodyTooLarge { bytes_max } => answer(Kind::BodyTooLarge).with("bytes_max", *bytes_max),
+            E::BodyTooLarge { bytes_max } => {
+                answer(Kind::BodyTooLarge).with("bytes_max", *bytes_max)
+            }
             E::BodyTooSlow { .. } => answer(Kind::RequestTooSlow),
             E::BodyBrokenOff { .. } => answer(Kind::BodyBrokenOff),
             E::UploadsBusy { retry_after_s, .. } => {

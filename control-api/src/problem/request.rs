@@ -44,7 +44,9 @@ pub enum RequestError {
         why: String,
     },
     /// `If-Match` with a tag that this node never gave out.
-    #[error("`If-Match` is {tag}, which no revision of this resource ever was: tags are quoted numbers")]
+    #[error(
+        "`If-Match` is {tag}, which no revision of this resource ever was: tags are quoted numbers"
+    )]
     TagNeverGiven {
         /// The tag as it came.
         tag: String,
@@ -149,10 +151,14 @@ impl From<&RequestError> for Answer {
             E::JsonSyntax { .. } => answer(Kind::JsonSyntax),
             E::JsonShape { .. } => answer(Kind::JsonShape),
             E::ContentType { .. } => answer(Kind::ContentTypeUnsupported),
-            E::JsonTooLarge { bytes_max } => answer(Kind::JsonTooLarge).with("bytes_max", *bytes_max),
+            E::JsonTooLarge { bytes_max } => {
+                answer(Kind::JsonTooLarge).with("bytes_max", *bytes_max)
+            }
             E::TooSlow { .. } => answer(Kind::RequestTooSlow),
             E::BrokenOff => answer(Kind::BodyBrokenOff),
-            E::FollowersBusy { .. } => answer(Kind::FollowersBusy).retry_after(RETRY_AFTER_FOLLOWER_S),
+            E::FollowersBusy { .. } => {
+                answer(Kind::FollowersBusy).retry_after(RETRY_AFTER_FOLLOWER_S)
+            }
             E::NotReady { .. } => answer(Kind::NotReady).retry_after(RETRY_AFTER_READY_S),
             E::TaskLost { inside } => {
                 let mut internal = Answer::new(

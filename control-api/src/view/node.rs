@@ -35,6 +35,19 @@ pub struct NodeStatus {
     pub revision: u64,
 }
 
+/// What anyone with a token of this node may know of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeInfo {
+    /// The node's name: the audience of its tokens.
+    pub node: String,
+    /// The daemon's version.
+    pub version: String,
+    /// Where it stands in its life.
+    pub state: NodeState,
+    /// Where guests are served: `host:port` of each listener.
+    pub http: Vec<String>,
+}
+
 /// The node's life, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

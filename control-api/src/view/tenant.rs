@@ -45,7 +45,10 @@ pub struct PublisherKey {
 }
 
 /// An Ed25519 public key as a JSON Web Key (RFC 8037 §2).
+///
+/// Unknown members are refused, above all `d`: a private key sent by mistake must not be taken in silence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PublicJwk {
     /// Always `OKP`.
     pub kty: String,

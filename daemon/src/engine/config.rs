@@ -74,6 +74,10 @@ fn shared(shape: &EngineShape) -> Config {
         .wasm_component_model(true)
         .wasm_component_model_async(true)
         .wasm_gc(false)
+        // No collector is compiled in. References to host objects and exceptions would need one, and no toolchain
+        // for components emits either.
+        .gc_support(false)
+        .wasm_exceptions(false)
         .wasm_function_references(false)
         .wasm_memory64(false)
         // Without it nothing stops a busy loop.

@@ -88,10 +88,8 @@ pub struct WorkerStart {
     pub listeners_per_thread: u32,
     /// Most open connections.
     pub connections_max: u32,
-    /// A request head must be complete within this time, in milliseconds.
+    /// A request head must be complete within this time, in milliseconds, counted from the end of the one before.
     pub header_read_timeout_ms: u64,
-    /// A connection without a request is closed after this time, in milliseconds.
-    pub idle_timeout_ms: u64,
     /// A request head larger than this is refused, in bytes.
     pub header_bytes_max: u64,
     /// A request head with more fields than this is refused.

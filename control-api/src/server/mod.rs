@@ -1,0 +1,169 @@
+//! The admin API over HTTP/1.1: axum in front of a [`ControlPlane`].
+//!
+//! Takes connections on loopback, on a Unix socket, or on listeners handed in; promises that every answer carries a
+//! request id, every refusal is a problem, access is checked before a body byte is read, and a change that began runs to
+//! its end even where the client hangs up. Never decides anything that the plane should.
+
+mod access;
+mod conditions;
+mod connection;
+mod envelope;
+mod extract;
+mod followers;
+mod health;
+mod jobs;
+mod keys;
+mod listen;
+mod logs;
+mod modules;
+mod node;
+mod openapi;
+mod reply;
+mod routes;
+mod tenants;
+mod upload;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::Authenticator;
+use crate::error::PlaneError;
+use crate::plane::ControlPlane;
+use crate::problem::{Fault, RequestError};
+use followers::Followers;
+pub use listen::{CONNECTIONS_MAX, HEADER_MS_MAX, ListenError, ListenOptions, Listening, Server};
+pub use openapi::openapi_json;
+
+/// Largest JSON body, in bytes, where the configuration says nothing else.
+pub const BODY_JSON_BYTES_MAX: usize = 64 * 1024;
+/// Longest wait for a whole JSON body.
+pub const BODY_JSON_MS_MAX: u64 = 10_000;
+/// Most open log streams of the whole node.
+pub const LOG_FOLLOWERS_MAX: usize = 64;
+/// Most open log streams of one tenant.
+pub const LOG_FOLLOWERS_OF_TENANT_MAX: usize = 8;
+
+/// What the API stands on.
+#[derive(Clone)]
+pub struct ApiOptions {
+    /// Does the work.
+    pub plane: Arc<dyn ControlPlane>,
+    /// Checks tokens.
+    pub authenticator: Arc<Authenticator>,
+    /// Holds changes that began, so that shutting down can wait for them.
+    pub tracker: TaskTracker,
+    /// Largest JSON body, in bytes.
+    pub body_json_bytes_max: usize,
+    /// Longest wait for a whole JSON body.
+    pub body_json_timeout: Duration,
+    /// The bearer token that `/metrics` asks for; without one it asks for none.
+    pub metrics_token: Option<String>,
+    /// Most open log streams of the whole node.
+    pub log_followers_max: usize,
+    /// Most open log streams of one tenant.
+    pub log_followers_of_tenant_max: usize,
+}
+
+impl ApiOptions {
+    /// The usual bounds, and `/metrics` without a token.
+    pub fn new(
+        plane: Arc<dyn ControlPlane>,
+        authenticator: Arc<Authenticator>,
+        tracker: TaskTracker,
+    ) -> Self {
+        Self {
+            plane,
+            authenticator,
+            tracker,
+            body_json_bytes_max: BODY_JSON_BYTES_MAX,
+            body_json_timeout: Duration::from_millis(BODY_JSON_MS_MAX),
+            metrics_token: None,
+            log_followers_max: LOG_FOLLOWERS_MAX,
+            log_followers_of_tenant_max: LOG_FOLLOWERS_OF_TENANT_MAX,
+        }
+    }
+}
+
+/// What every handler shares.
+#[derive(Clone)]
+struct Api {
+    options: Arc<ApiOptions>,
+    followers: Followers,
+    /// Cancelled when the server stops, so that streams without an end get one.
+    closing: CancellationToken,
+}
+
+impl Api {
+    fn new(options: ApiOptions, closing: CancellationToken) -> Self {
+        Self {
+            followers: Followers::new(
+                options.log_followers_max,
+                options.log_followers_of_tenant_max,
+            ),
+            options: Arc::new(options),
+            closing,
+        }
+    }
+
+    fn plane(&self) -> Arc<dyn ControlPlane> {
+        Arc::clone(&self.options.plane)
+    }
+
+    /// Runs a change as a task of its own and waits for it.
+    ///
+    /// # Cancel safety
+    /// Where the caller stops waiting, the change still runs to its end.
+    async fn change<T, W>(&self, work: W) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, PlaneError>> + Send + 'static,
+    {
+        let task = self.options.tracker.spawn(work.in_current_span());
+        match task.await {
+            Ok(result) => Ok(result?),
+            Err(lost) => Err(RequestError::TaskLost {
+                inside: lost.to_string(),
+            }
+            .into()),
+        }
+    }
+}
+
+/// Every operation with its documentation.
+fn operations() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(health::openapi))
+        .routes(routes!(node::greet))
+        .routes(routes!(node::status))
+        .routes(routes!(node::audit))
+        .routes(routes!(tenants::list))
+        .routes(routes!(tenants::show, tenants::put, tenants::delete))
+        .routes(routes!(tenants::usage))
+        .routes(routes!(logs::logs))
+        .routes(routes!(keys::list))
+        .routes(routes!(keys::show, keys::put, keys::delete))
+        .routes(routes!(modules::list))
+        .routes(routes!(modules::show, upload::put, modules::delete))
+        .routes(routes!(modules::version))
+        .routes(routes!(jobs::show))
+        .routes(routes!(routes::list))
+        .routes(routes!(routes::show, routes::put, routes::delete))
+}
+
+fn router(api: Api) -> Router {
+    let (router, _) = operations().split_for_parts();
+    router
+        .layer(axum::middleware::from_fn(envelope::envelope))
+        .with_state(api)
+}

@@ -1,0 +1,182 @@
+//! The OpenAPI document: what the handlers say of themselves, and what is common to all of them.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, OpenApi as _};
+
+use crate::error::Problem;
+use crate::problem::MEDIA_TYPE;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Littoral node",
+        description = "The admin API of one Littoral node. Every answer carries `x-request-id`; every refusal is an RFC 9457 problem (see PROBLEMS.md). Entity tags are quoted revisions. Scopes beside an operation: any one of them is enough.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "node", description = "The node itself"),
+        (name = "tenants", description = "Owners, and the isolation boundary"),
+        (name = "keys", description = "Publishers whose signatures a tenant trusts"),
+        (name = "modules", description = "Uploads, and what became of them"),
+        (name = "routes", description = "Hostname and path prefix to module")
+    )
+)]
+struct Base;
+
+/// What every operation shares: title, schemes, the problem's shape.
+pub(super) fn base() -> OpenApi {
+    let mut document = Base::openapi();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(
+        "bearer",
+        SecurityScheme::Http(
+            HttpBuilder::new()
+                .scheme(HttpAuthScheme::Bearer)
+                .bearer_format("JWT")
+                .description(Some(
+                    "A JWT for this node (`aud`), signed by a key it trusts; `scope` says what it allows, `tenant` for whom.",
+                ))
+                .build(),
+        ),
+    );
+    components.add_security_scheme(
+        "metrics_token",
+        SecurityScheme::Http(
+            HttpBuilder::new()
+                .scheme(HttpAuthScheme::Bearer)
+                .description(Some(
+                    "A fixed token, only where the node's configuration sets one.",
+                ))
+                .build(),
+        ),
+    );
+    document
+}
+
+/// The whole document as it is served and checked in: pretty, with a line end.
+pub fn openapi_json() -> String {
+    let (_, document) = super::operations().split_for_parts();
+    let mut text = document
+        .to_pretty_json()
+        .expect("the document is plain data and always serializes");
+    text.push('\n');
+    text
+}
+
+macro_rules! problem_sets {
+    ($($(#[doc = $doc:literal])+ $name:ident: $($status:literal $what:literal)+;)+) => {$(
+        $(#[doc = $doc])+
+        pub(super) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                BTreeMap::from([$(($status.to_owned(), problem($what)),)+])
+            }
+        }
+    )+};
+}
+
+problem_sets! {
+    /// Reading something of the node.
+    ReadProblems:
+        "400" "A query or header is not understood"
+        "401" "No token, or one that is not accepted"
+        "403" "The token's scope is not enough"
+        "500" "The node met a fault of its own"
+        "503" "The node's store is away";
+    /// Reading something of a tenant.
+    TenantReadProblems:
+        "400" "A name in the path, a query or a header is not understood"
+        "401" "No token, or one that is not accepted"
+        "403" "The token's scope is not enough"
+        "404" "No such tenant or resource, or none the token may see"
+        "412" "`If-Match` names another revision"
+        "500" "The node met a fault of its own"
+        "503" "The node's store is away";
+    /// Following a tenant's log.
+    FollowProblems:
+        "400" "A name in the path, a query or a header is not understood"
+        "401" "No token, or one that is not accepted"
+        "403" "The token's scope is not enough"
+        "404" "No such tenant, or none the token may see"
+        "500" "The node met a fault of its own"
+        "503" "Too many log streams are open";
+    /// A change without a body.
+    DeleteProblems:
+        "400" "A name in the path, a query or a header is not understood"
+        "401" "No token, or one that is not accepted"
+        "403" "The token's scope is not enough"
+        "404" "No such tenant or resource, or none the token may see"
+        "409" "The resource is in use"
+        "412" "`If-Match` names another revision"
+        "500" "The node met a fault of its own"
+        "503" "The node is draining, or cannot make changes durable";
+    /// A change with a JSON body.
+    PutProblems:
+        "400" "A name in the path, a query, a header or the JSON is not understood"
+        "401" "No token, or one that is not accepted"
+        "403" "The token's scope is not enough, or the tenant may not route this hostname"
+        "404" "No such tenant or resource, or none the token may see"
+        "408" "The body did not arrive in time"
+        "409" "A limit is reached, or the hostname is held by another tenant"
+        "412" "`If-Match` or `If-None-Match` does not hold"
+        "413" "The JSON body is too large"
+        "415" "The body is not `application/json`"
+        "422" "A member is unknown, missing, of the wrong type, or has a value that is not allowed"
+        "500" "The node met a fault of its own"
+        "503" "The node is draining, or cannot make changes durable";
+    /// An upload.
+    UploadProblems:
+        "400" "A name in the path, a query or a header is not understood, the statement is missing or malformed, or the body broke off"
+        "401" "No token, or one that is not accepted"
+        "403" "The token's scope is not enough, or the statement is not one that this tenant trusts now, here"
+        "404" "No such tenant, or none the token may see"
+        "408" "The bytes did not arrive in time"
+        "409" "The version is not above the highest accepted, a limit is reached, or the tenant is suspended"
+        "412" "`If-Match` or `If-None-Match` does not hold"
+        "413" "The component is too large"
+        "415" "The body is not `application/wasm` or `application/octet-stream`"
+        "422" "The bytes are not what was signed, or not a component that this node serves"
+        "500" "The node met a fault of its own"
+        "503" "Too many uploads at once, the node is draining, or it cannot make changes durable";
+    /// Readiness.
+    ReadyProblems:
+        "503" "The node is not ready";
+    /// Metrics.
+    MetricsProblems:
+        "401" "A metrics token is configured and was not sent"
+        "500" "The node met a fault of its own";
+}
+
+fn problem(what: &str) -> RefOr<Response> {
+    ResponseBuilder::new()
+        .description(what)
+        .content(
+            MEDIA_TYPE,
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("Problem")))
+                .build(),
+        )
+        .build()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn openapi_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        let current = super::openapi_json();
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &current).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(path).unwrap() == current,
+            "openapi.json differs from the handlers: run with UPDATE=1"
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! Removing files that nothing refers to any more.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
+
+use super::Control;
+use super::state::NameArtifacts;
+use crate::link::ArtifactName;
+use crate::logging;
+use crate::store::blobs::BlobDigest;
+
+impl Control {
+    /// Has components and artifacts that nothing refers to removed before long.
+    pub(super) fn collect_soon(&self) {
+        self.collect.notify_one();
+    }
+
+    /// Collects at start and whenever asked, one collection at a time. Ends when dropped.
+    pub(super) async fn collect_when_asked(self: Arc<Self>) {
+        loop {
+            let me = Arc::clone(&self);
+            if let Err(error) = tokio::task::spawn_blocking(move || me.collect_now()).await {
+                tracing::error!(%error, "a collection of files did not end well");
+            }
+            self.collect.notified().await;
+        }
+    }
+
+    fn collect_now(&self) {
+        // The lock of changes is not held: a lease covers what an upload has named and not committed yet.
+        let referenced = || self.read().referenced().map(|digest| BlobDigest::from_bytes(*digest.as_bytes())).collect();
+        match self.blobs.collect(referenced) {
+            Ok(collected) if collected.removed > 0 => {
+                tracing::info!(removed = collected.removed, bytes = collected.removed_bytes, "components removed");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(error = logging::chain(&error), "components could not be removed"),
+        }
+        let artifacts: HashSet<ArtifactName> = {
+            let state = self.read();
+            state.referenced().map(|digest| self.artifact_of(digest)).collect()
+        };
+        match self.cache.drop_unreferenced(&|name| artifacts.contains(name)) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "artifacts removed"),
+            Err(error) => tracing::warn!(%error, "artifacts could not be removed"),
+        }
+        self.artifact_names
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|name, _| artifacts.contains(name));
+    }
+}

@@ -1,0 +1,177 @@
+//! The control process: owns all that is durable or secret, and answers the admin API.
+//!
+//! Takes a configuration; gives a node. Promises that a change is durable before it is acknowledged, that the worker
+//! serves it by then, and that nothing a tenant sends is parsed here beyond names, statements and lengths. Never runs
+//! or compiles a guest.
+
+mod change;
+mod collect;
+mod edit;
+mod jobs;
+pub mod logs;
+mod node;
+mod observe;
+mod plane;
+mod restore;
+mod sockets;
+mod state;
+mod supervise;
+mod supply;
+mod upload;
+mod views;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::{Duration, Instant};
+
+use control_api::auth::Clock;
+use control_api::view::NodeState;
+use edge_config::{Config, Digest, TenantName};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::artifact::cache::ArtifactCache;
+use crate::artifact::name::ComponentDigest;
+use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
+use crate::engine::EngineShape;
+use crate::link::ArtifactName;
+use crate::metrics::Metrics;
+use crate::store::{Health, Store, blobs::Blobs};
+use jobs::Jobs;
+use logs::LogRings;
+use state::{NameArtifacts, State};
+use supervise::Supervisor;
+
+pub use node::{Node, NodeError, Started};
+pub use plane::plane;
+
+/// How long an answer waits for the worker to serve the change it acknowledges.
+const APPLIED_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The node's control state with everything that acts on it.
+pub struct Control {
+    me: Weak<Control>,
+    config: Config,
+    started: Instant,
+    clock: Clock,
+    standing: watch::Sender<NodeState>,
+    state: RwLock<State>,
+    /// Held over a whole change, from looking at the state to publishing it.
+    changes: Mutex<()>,
+    store: Store,
+    blobs: Blobs,
+    cache: Arc<ArtifactCache>,
+    /// Which component an artifact is made of, for those that the routing table ever named.
+    artifact_names: RwLock<HashMap<ArtifactName, Digest>>,
+    /// Artifacts that are being made ready for a worker.
+    supplying: std::sync::Mutex<std::collections::HashSet<ArtifactName>>,
+    compiler: Compiler,
+    compile_limits: CompileLimits,
+    compile_queue: CompileQueue,
+    dry_run_queue: CompileQueue,
+    shape: EngineShape,
+    uploads: Semaphore,
+    jobs: Jobs,
+    supervisor: Supervisor,
+    metrics: Metrics,
+    logs: LogRings,
+    collect: Notify,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Control {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The handle that tasks keep; gone once the node is being dropped.
+    fn me(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
+    fn now_s(&self) -> u64 {
+        (self.clock)()
+    }
+
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn changes(&self) -> &Mutex<()> {
+        &self.changes
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    fn standing(&self) -> NodeState {
+        *self.standing.borrow()
+    }
+
+    fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn is_draining(&self) -> bool {
+        matches!(self.standing(), NodeState::Draining | NodeState::Stopped)
+    }
+
+    fn store_works(&self) -> Result<(), String> {
+        match self.store.health() {
+            Health::Working => Ok(()),
+            Health::Failed { .. } => Err("the store takes no changes; the log says why".to_owned()),
+        }
+    }
+
+    /// The most memory one instance can have on this box, in MiB, whatever tenants are allowed.
+    fn instance_memory_mib_max(&self) -> u64 {
+        self.shape.memory_bytes_max >> 20
+    }
+
+    fn compile_queue_length(&self) -> u64 {
+        let (running, waiting) = self.compile_queue.depth();
+        (running + waiting) as u64
+    }
+
+    fn artifact_count(&self) -> u64 {
+        self.cache.usage().map_or(0, |(count, _)| count as u64)
+    }
+
+    /// Drops what was kept in memory for a tenant that is gone.
+    fn forget_tenant(&self, tenant: &TenantName) {
+        self.metrics.forget(tenant.as_str());
+        self.logs.forget(tenant.as_str());
+        self.collect_soon();
+    }
+}
+
+impl NameArtifacts for Control {
+    fn artifact_of(&self, digest: &Digest) -> ArtifactName {
+        let name = self.cache.name_of(&component_digest(digest));
+        let known = self.artifact_names.read().unwrap_or_else(PoisonError::into_inner).contains_key(&name);
+        if !known {
+            self.artifact_names.write().unwrap_or_else(PoisonError::into_inner).insert(name, *digest);
+        }
+        name
+    }
+}
+
+/// A digest in the artifact room's own type.
+fn component_digest(digest: &Digest) -> ComponentDigest {
+    ComponentDigest(*digest.as_bytes())
+}

@@ -1,0 +1,379 @@
+//! A node from its configuration to its end: bound, then run, then drained.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, JwksUrl, system_clock};
+use control_api::server::{ApiOptions, ListenError as AdminListenError, ListenOptions, Server};
+use control_api::view::NodeState;
+use edge_config::Config;
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::jobs::Jobs;
+use super::logs::LogRings;
+use super::restore::{RestoreError, restore};
+use super::sockets::{ListenError, Listeners};
+use super::supervise::{Backoff, Supervisor};
+use super::{Control, plane};
+use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
+use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
+use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
+use crate::engine::{EngineShape, ShapeError};
+use crate::link::WorkerStart;
+use crate::metrics::Metrics;
+use crate::store::blobs::{BlobError, Blobs};
+use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions};
+
+/// Bytes that stay free on the disk whatever is uploaded.
+const DISK_RESERVE_BYTES: u64 = 64 << 20;
+/// Most artifacts on disk.
+const ARTIFACTS_MAX: usize = 100_000;
+/// Most bytes of artifacts on disk; unreferenced ones go first, and what is missing is compiled again.
+const ARTIFACTS_BYTES_MAX: u64 = 16 << 30;
+/// Components loaded in a worker at once. Each takes some five memory maps, of which a process has 65,530 by default.
+const RESIDENT_MAX: u32 = 8192;
+/// Least time between two fetches of the JWKS URL that tokens of unknown keys cause, in seconds.
+const UNKNOWN_KEY_WAIT_S: u64 = 10;
+/// Dry runs that look into a component at once.
+const DRY_RUNS_AT_ONCE: usize = 2;
+/// Processes of higher priority than this go before the compiler.
+const COMPILE_NICENESS: u8 = 19;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A directory cannot be made or used.
+    #[error("cannot use the directory {}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store does not open.
+    #[error("the store does not open")]
+    Store(#[from] StoreError),
+    /// The store holds what this build does not know.
+    #[error("the store's contents cannot be used")]
+    Restore(#[from] RestoreError),
+    /// Components cannot be kept.
+    #[error("the folder of components cannot be used")]
+    Blobs(#[from] BlobError),
+    /// The key that authenticates artifacts is not usable.
+    #[error("the key of artifacts cannot be used")]
+    Key(#[from] KeyError),
+    /// The engine does not fit the box.
+    #[error("the instances do not fit this box")]
+    Shape(#[from] ShapeError),
+    /// wasmtime refuses this CPU or configuration.
+    #[error("the engine cannot be set up: {0:#}")]
+    Engine(wasmtime::Error),
+    /// Guests cannot be served there.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The admin API cannot be served there.
+    #[error("the admin API cannot be served")]
+    Admin(#[from] AdminListenError),
+    /// Tokens cannot be checked.
+    #[error("the keys that sign tokens cannot be used")]
+    Auth(#[from] AuthSetupError),
+    /// The admin key that a node without configured keys makes for itself.
+    #[error("the node's own admin key cannot be made or read")]
+    AdminKey(#[from] control_api::keypair::KeyFileError),
+    /// The JWKS URL is not one.
+    #[error("auth.jwks_url cannot be used: {0}")]
+    JwksUrl(String),
+    /// A task of the node ended that never should.
+    #[error("the admin API ended: {0}")]
+    Ended(String),
+}
+
+/// A node that has bound its sockets and runs once it is told to.
+pub struct Node {
+    control: Arc<Control>,
+    server: Server,
+    authenticator: Arc<Authenticator>,
+    admin_addresses: Vec<SocketAddr>,
+    admin_key: Option<PathBuf>,
+    shutdown: CancellationToken,
+}
+
+/// Where a node listens, ports known.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// Guests.
+    pub http: Vec<SocketAddr>,
+    /// The admin API over TCP.
+    pub admin: Vec<SocketAddr>,
+    /// The private key of the node's own making that signs admin tokens, where none was configured.
+    pub admin_key: Option<PathBuf>,
+}
+
+impl Node {
+    /// Opens everything and binds every socket. Ports are known from here on; nothing is served yet.
+    ///
+    /// # Errors
+    /// [`NodeError`]; what was opened is closed again.
+    pub async fn bind(config: Config) -> Result<Self, NodeError> {
+        let data = config.node.data_dir.clone();
+        make_private_dir(&data)?;
+        let opened = open_store(&config, data.join("store")).await?;
+        report_recovery(&opened.recovery);
+        let state = restore(opened.snapshot, config.limits)?;
+        let shape = EngineShape::for_this_box(
+            config.worker.instances_max,
+            config.limits.instance_memory_mib_max.max(64) << 20,
+        )?;
+        let compat = CompatHash::for_shape(&shape).map_err(NodeError::Engine)?;
+        let keys = data.join("keys");
+        make_private_dir(&keys)?;
+        let bounds = CacheBounds {
+            total_bytes_max: ARTIFACTS_BYTES_MAX,
+            artifact_bytes_max: u64::from(config.compile.artifact_mib_max) << 20,
+            artifacts_max: ARTIFACTS_MAX,
+        };
+        let artifacts = data.join("artifacts");
+        let cache = ArtifactCache::open(&artifacts, ArtifactKey::open_or_create(&keys)?, compat, bounds)
+            .map_err(|source| NodeError::Directory { path: artifacts, source })?;
+        let blobs = Blobs::open(data.join("components"), DISK_RESERVE_BYTES)?;
+        let threads = match config.http.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => usize::try_from(threads).unwrap_or(1),
+        };
+        let listeners = Listeners::bind(&config.http.listen, threads)?;
+        let start = worker_start(&config, &shape, threads);
+        let backoff = Backoff {
+            min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
+            max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
+        };
+        let program = PathBuf::from("/proc/self/exe");
+        let shutdown = CancellationToken::new();
+        let metrics = Metrics::new(usize::try_from(config.metrics.tenants_max).unwrap_or(usize::MAX), WASMTIME_VERSION);
+        metrics.recovery(opened.recovery.label());
+        let queue_max = usize::try_from(config.compile.queue_max).unwrap_or(usize::MAX);
+        let control = Arc::new_cyclic(|me| Control {
+            me: me.clone(),
+            started: Instant::now(),
+            clock: system_clock(),
+            standing: watch::Sender::new(NodeState::Starting),
+            state: std::sync::RwLock::new(state),
+            changes: Mutex::new(()),
+            store: opened.store,
+            blobs,
+            cache: Arc::new(cache),
+            artifact_names: std::sync::RwLock::default(),
+            supplying: std::sync::Mutex::default(),
+            compiler: Compiler::of_this_program(),
+            compile_limits: compile_limits(&config, threads),
+            compile_queue: CompileQueue::new(1, queue_max),
+            dry_run_queue: CompileQueue::new(DRY_RUNS_AT_ONCE, queue_max),
+            shape,
+            uploads: Semaphore::new(usize::try_from(config.uploads.concurrent_max).unwrap_or(1)),
+            jobs: Jobs::new(usize::try_from(config.uploads.jobs_kept_max).unwrap_or(1)),
+            supervisor: Supervisor::new(program, start, listeners, backoff),
+            metrics,
+            logs: LogRings::new(std::time::SystemTime::now(), shutdown.clone()),
+            collect: Notify::new(),
+            tracker: TaskTracker::new(),
+            shutdown: shutdown.clone(),
+            config,
+        });
+        let (authenticator, admin_key) = authenticator(&control.config, &keys)?;
+        let server = admin_server(&control, &authenticator)?;
+        let admin_addresses = server
+            .local_addrs()
+            .into_iter()
+            .filter_map(|listening| match listening {
+                control_api::server::Listening::Tcp(address) => Some(address),
+                control_api::server::Listening::Unix(_) => None,
+            })
+            .collect();
+        Ok(Self { control, server, authenticator, admin_addresses, admin_key, shutdown })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn started(&self) -> Started {
+        Started {
+            http: self.control.supervisor.listeners().addresses().to_vec(),
+            admin: self.admin_addresses.clone(),
+            admin_key: self.admin_key.clone(),
+        }
+    }
+
+    /// Serves until `stop`, then drains: readiness turns false, no change is taken, requests under way finish within
+    /// the configured time.
+    ///
+    /// `on_ready` is called once, when the first worker serves.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`] if the admin API ends by itself.
+    pub async fn run(self, stop: impl Future<Output = ()>, on_ready: impl FnOnce()) -> Result<(), NodeError> {
+        let Self { control, server, authenticator, shutdown, .. } = self;
+        let tracker = control.tracker.clone();
+        let workers_stop = CancellationToken::new();
+        let supervising = {
+            let (control, stop) = (Arc::clone(&control), workers_stop.clone());
+            tracker.spawn(async move {
+                let home = Arc::clone(&control);
+                control.supervisor.run(home, stop).await;
+            })
+        };
+        let background = CancellationToken::new();
+        let collecting = Arc::clone(&control).collect_when_asked();
+        tracker.spawn(background.clone().run_until_cancelled_owned(collecting));
+        {
+            let stop = background.clone();
+            tracker.spawn(async move { authenticator.keep_fresh(stop).await });
+        }
+        let admin = server.run(shutdown.clone());
+        tokio::pin!(admin);
+        let ready = async {
+            control.supervisor.ready().await;
+            control.standing.send_replace(NodeState::Serving);
+            on_ready();
+            std::future::pending::<()>().await
+        };
+        tokio::select! {
+            () = stop => {}
+            () = ready => {}
+            ended = &mut admin => return Err(NodeError::Ended(format!("{ended:?}"))),
+        }
+        tracing::info!("draining");
+        control.standing.send_replace(NodeState::Draining);
+        workers_stop.cancel();
+        // The admin API goes on answering while requests finish: readiness is asked there.
+        tokio::select! {
+            ended = supervising => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "supervision did not end well");
+                }
+            }
+            _ = &mut admin => {}
+        }
+        shutdown.cancel();
+        background.cancel();
+        tracker.close();
+        let wait = Duration::from_secs(10);
+        if tokio::time::timeout(wait, async { tokio::join!(admin, tracker.wait()) }).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+        control.standing.send_replace(NodeState::Stopped);
+        control.store.clone().close().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn open_store(config: &Config, dir: PathBuf) -> Result<Opened, NodeError> {
+    let mut options = StoreOptions::at(dir);
+    options.cache_mib = config.store.cache_mib;
+    options.audit_entries_max = usize::try_from(config.store.audit_entries_max).unwrap_or(usize::MAX);
+    let opened = tokio::task::spawn_blocking(move || Store::open(options)).await;
+    // It panics only if sled does where nobody foresaw it: the message is in the log by then.
+    Ok(opened.map_err(|error| NodeError::Ended(error.to_string()))??)
+}
+
+fn report_recovery(recovery: &Recovery) {
+    match recovery {
+        Recovery::Created | Recovery::Intact => {}
+        mended => tracing::warn!(recovery = recovery.label(), ?mended, "the store was mended"),
+    }
+}
+
+fn worker_start(config: &Config, shape: &EngineShape, threads: usize) -> WorkerStart {
+    let http = &config.http;
+    let to_u32 = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    WorkerStart {
+        shape: shape.clone(),
+        threads: to_u32(threads),
+        listeners_per_thread: to_u32(http.listen.len()),
+        connections_max: http.connections_max,
+        header_read_timeout_ms: http.header_read_timeout_ms.into(),
+        header_bytes_max: u64::from(http.header_kib_max) << 10,
+        header_count_max: http.header_count_max,
+        trusted_proxies: http.trusted_proxies.iter().map(ToString::to_string).collect(),
+        drain_ms_max: http.drain_ms_max.into(),
+        resident_max: RESIDENT_MAX,
+        log_level: config.log.level.as_str().to_owned(),
+        log_json: config.log.format.as_str() == "json",
+    }
+}
+
+fn compile_limits(config: &Config, threads: usize) -> CompileLimits {
+    let compile = &config.compile;
+    CompileLimits {
+        // RLIMIT_CPU counts whole seconds.
+        cpu_s_max: compile.cpu_ms_max.div_ceil(1000),
+        wall_max: Duration::from_millis(compile.wall_ms_max.into()),
+        memory_bytes_max: u64::from(compile.memory_mib_max) << 20,
+        output_bytes_max: u64::from(compile.artifact_mib_max) << 20,
+        threads_max: u32::try_from(threads).unwrap_or(1),
+        niceness: COMPILE_NICENESS,
+    }
+}
+
+/// Who may ask: the configured keys, or, where none is, a key of the node's own making.
+fn authenticator(config: &Config, keys: &Path) -> Result<(Arc<Authenticator>, Option<PathBuf>), NodeError> {
+    let auth = &config.auth;
+    let mut jwks_files = auth.jwks_files.clone();
+    let mut admin_key = None;
+    if jwks_files.is_empty() && auth.jwks_url.is_none() {
+        let (private, public) = (keys.join("admin.key"), keys.join("admin.jwks"));
+        let key = if private.exists() {
+            control_api::keypair::PrivateKey::read(&private)?
+        } else {
+            let key = control_api::keypair::PrivateKey::generate()?;
+            key.write_new(&private)?;
+            key
+        };
+        let document = control_api::keypair::jwks_document(&[key.public()]);
+        std::fs::write(&public, document)
+            .map_err(|source| NodeError::Directory { path: public.clone(), source })?;
+        jwks_files.push(public);
+        admin_key = Some(private);
+    }
+    let jwks_url = match &auth.jwks_url {
+        None => None,
+        Some(url) => Some(JwksUrl {
+            url: url.as_str().parse().map_err(|error| NodeError::JwksUrl(format!("{error}")))?,
+            refresh_every: Duration::from_secs(auth.jwks_refresh_s.into()),
+            unknown_kid_wait_s: UNKNOWN_KEY_WAIT_S
+        }),
+    };
+    let options = AuthOptions {
+        audience: config.node.name.to_string(),
+        issuers: auth.issuers.iter().map(|issuer| issuer.as_str().to_owned()).collect(),
+        jwks_files,
+        jwks_url,
+        lifetime_s_max: auth.token_lifetime_s_max.into(),
+        clock_skew_s: auth.clock_skew_s.into(),
+    };
+    Ok((Arc::new(Authenticator::new(options, system_clock())?), admin_key))
+}
+
+fn admin_server(control: &Arc<Control>, authenticator: &Arc<Authenticator>) -> Result<Server, NodeError> {
+    let admin = &control.config.admin;
+    let mut api =
+        ApiOptions::new(plane::plane(Arc::clone(control)), Arc::clone(authenticator), control.tracker.clone());
+    api.body_json_bytes_max = usize::try_from(admin.body_json_kib_max).unwrap_or(usize::MAX) << 10;
+    let listen = ListenOptions {
+        tcp: Some(admin.listen.socket_addr()),
+        unix: admin.unix_socket.as_ref().map(|path| path.as_path().to_owned()),
+        ..ListenOptions::default()
+    };
+    Ok(Server::bind(listen, api)?)
+}
+
+/// Makes a directory that only this user may enter.
+fn make_private_dir(path: &Path) -> Result<(), NodeError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| NodeError::Directory { path: path.to_owned(), source })
+}

@@ -1,0 +1,98 @@
+//! What is told about the node: figures, log lines, the audit log.
+
+use control_api::error::PlaneError;
+use control_api::plane::{LogLines, LogQuery};
+use control_api::view::{AuditEntry, Page, PageRequest};
+use edge_config::TenantName;
+
+use super::Control;
+use super::change::store_error;
+use super::upload::internal;
+use crate::link::{GuestLine, WorkerReport};
+use crate::metrics::{StoreFigures, TenantTotals};
+use crate::store::Health;
+
+impl Control {
+    pub(super) fn take_report(&self, report: &WorkerReport) {
+        let state = self.read();
+        let known = |tenant: &str| tenant.parse::<TenantName>().is_ok_and(|name| state.tenants.contains_key(&name));
+        self.metrics.report(report, known, std::time::SystemTime::now());
+    }
+
+    pub(super) fn take_lines(&self, lines: Vec<GuestLine>) {
+        let state = self.read();
+        let ring_bytes_max = |tenant: &str| {
+            let name = tenant.parse::<TenantName>().ok()?;
+            usize::try_from(state.tenants.get(&name)?.limits.log_ring_kib_max << 10).ok()
+        };
+        let dropped = self.logs.take(lines, ring_bytes_max);
+        self.metrics.log_lines_dropped(dropped);
+    }
+
+    pub(super) fn tenant_totals(&self, tenant: &TenantName) -> TenantTotals {
+        self.metrics.totals(tenant.as_str())
+    }
+
+    pub(super) fn log_lines(&self, tenant: &TenantName, query: &LogQuery) -> Result<LogLines, PlaneError> {
+        self.logs.read(tenant.as_str(), query)
+    }
+
+    pub(super) fn render_metrics(&self) -> Result<String, PlaneError> {
+        {
+            let state = self.read();
+            let keys: usize = state.tenants.values().map(|tenant| tenant.keys.len()).sum();
+            self.metrics.set_counts(
+                state.tenants.len() as u64,
+                state.module_count() as u64,
+                state.route_count() as u64,
+                keys as u64,
+            );
+        }
+        self.metrics.compile_queue(self.compile_queue_length());
+        let stats = self.store.stats();
+        self.metrics.store(StoreFigures {
+            transactions: stats.transactions,
+            groups: stats.groups,
+            journal_bytes: stats.journal_bytes,
+            journal_us: stats.journal_us,
+            ledger_us: stats.ledger_us,
+            compactions: stats.compactions,
+            rebuilds: stats.rebuilds,
+            contents_bytes: stats.contents_bytes,
+            ledger_bytes: stats.ledger_bytes,
+            healthy: self.store.health() == Health::Working,
+        });
+        self.metrics.render().map_err(|error| internal(&error))
+    }
+
+    pub(super) async fn audit_page(&self, page: PageRequest) -> Result<Page<AuditEntry>, PlaneError> {
+        let before = match &page.after {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| PlaneError::InvalidValue {
+                field: "after".to_owned(),
+                why: format!("`{text}` is not the sequence number of an entry"),
+            })?),
+        };
+        let mut entries =
+            self.store.audit_page(before, page.limit.saturating_add(1)).await.map_err(store_error)?;
+        let more = entries.len() > page.limit;
+        entries.truncate(page.limit);
+        let json = |bytes: &[u8]| serde_json::from_slice(bytes).ok();
+        let items: Vec<_> = entries
+            .into_iter()
+            .map(|entry| AuditEntry {
+                seq: entry.revision,
+                at: entry.record.at_s,
+                who: entry.record.who,
+                action: entry.record.action,
+                tenant: entry.record.tenant.and_then(|tenant| tenant.parse().ok()),
+                resource: entry.record.resource,
+                before: entry.record.before.as_deref().and_then(json),
+                after: entry.record.after.as_deref().and_then(json),
+                request_id: entry.record.request_id,
+            })
+            .collect();
+        let next_after = if more { items.last().map(|entry| entry.seq.to_string()) } else { None };
+        Ok(Page { items, next_after })
+    }
+}

@@ -1,0 +1,329 @@
+//! The worker process, from control's side: started, told, listened to, replaced.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use control_api::view::WorkerStatus;
+use tokio::process::Command;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::sockets::Listeners;
+use crate::link::{
+    ArtifactName, FrameError, GuestLine, LinkReader, LinkWriter, TableChange, ToControl, ToWorker,
+    WorkerReport, WorkerStart, split,
+};
+use crate::logging;
+
+/// Messages that may wait for a worker. One that lets them pile up higher is hung, and replaced.
+const WAITING_MESSAGES_MAX: usize = 1024;
+/// A worker that lived this long did not fail at its start: its successor is started at once.
+const LIVED_WELL: Duration = Duration::from_secs(10);
+/// A worker that was told to drain is killed this long after its own drain time is over.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// What the supervisor needs of the rest of control.
+pub(super) trait Home: Send + Sync + 'static {
+    /// The whole table with its revision. Called while no change can be published.
+    fn whole_table(&self) -> (u64, Vec<TableChange>);
+    /// A worker needs an artifact: answer through [`Supervisor::artifact`].
+    fn artifact_needed(self: Arc<Self>, name: ArtifactName);
+    /// Figures from a worker.
+    fn reported(&self, report: WorkerReport);
+    /// Guests' output from a worker.
+    fn lines(&self, lines: Vec<GuestLine>);
+    /// The worker is there (`Some(pid)`) or gone.
+    fn worker_changed(&self, pid: Option<u32>);
+    /// A worker died and is about to be replaced.
+    fn worker_restarted(&self);
+}
+
+/// Keeps one worker running.
+pub(super) struct Supervisor {
+    program: PathBuf,
+    start: WorkerStart,
+    listeners: Listeners,
+    backoff: Backoff,
+    current: Mutex<Option<mpsc::Sender<Outgoing>>>,
+    standing: watch::Sender<Standing>,
+}
+
+/// How long to wait before a worker that died early is replaced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    pub(super) min: Duration,
+    pub(super) max: Duration,
+}
+
+/// How the worker stands.
+#[derive(Debug, Clone, Default)]
+struct Standing {
+    pid: u32,
+    ready: bool,
+    restarts: u64,
+    table_revision: u64,
+    instances: u64,
+    resident_modules: u64,
+    /// Counts reports, so that one that was asked for can be waited for.
+    reports: u64,
+}
+
+struct Outgoing {
+    message: ToWorker,
+    file: Option<OwnedFd>,
+}
+
+impl Supervisor {
+    pub(super) fn new(program: PathBuf, start: WorkerStart, listeners: Listeners, backoff: Backoff) -> Self {
+        Self {
+            program,
+            start,
+            listeners,
+            backoff,
+            current: Mutex::new(None),
+            standing: watch::Sender::default(),
+        }
+    }
+
+    /// Where guests are served.
+    pub(super) fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// As the API shows it.
+    pub(super) fn status(&self) -> WorkerStatus {
+        let standing = self.standing.borrow();
+        WorkerStatus {
+            ready: standing.ready,
+            pid: standing.pid,
+            restarts: standing.restarts,
+            table_revision: standing.table_revision,
+            instances: standing.instances,
+            resident_modules: standing.resident_modules,
+        }
+    }
+
+    /// Sends changes to the routing table. Called in the order of revisions, while no other change can be published.
+    pub(super) fn publish(&self, revision: u64, changes: Vec<TableChange>) {
+        self.send(ToWorker::Table { revision, full: false, changes }, None);
+    }
+
+    /// Answers a worker's need.
+    pub(super) fn artifact(&self, name: ArtifactName, file: Result<OwnedFd, String>) {
+        let (file, refused) = match file {
+            Ok(file) => (Some(file), None),
+            Err(why) => (None, Some(why)),
+        };
+        self.send(ToWorker::Artifact { name, refused }, file);
+    }
+
+    /// Waits until the worker serves the table of `revision` or a later one; not longer than `patience`, and not at
+    /// all where there is no worker, whose successor will start from the whole table.
+    pub(super) async fn applied(&self, revision: u64, patience: Duration) {
+        let mut standing = self.standing.subscribe();
+        let there = standing.wait_for(|standing| !standing.ready || standing.table_revision >= revision);
+        if tokio::time::timeout(patience, there).await.is_err() {
+            tracing::warn!(revision, "the worker has not taken the routing table yet");
+        }
+    }
+
+    /// Waits until the worker is ready.
+    pub(super) async fn ready(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.standing.subscribe().wait_for(|standing| standing.ready).await;
+    }
+
+    /// Asks the worker for its figures and waits for them, not longer than `patience`.
+    pub(super) async fn fresh_figures(&self, patience: Duration) {
+        let mut standing = self.standing.subscribe();
+        let (seen, ready) = {
+            let standing = standing.borrow_and_update();
+            (standing.reports, standing.ready)
+        };
+        if ready {
+            self.send(ToWorker::Report, None);
+            let _ = tokio::time::timeout(patience, standing.wait_for(|standing| standing.reports > seen)).await;
+        }
+    }
+
+    fn send(&self, message: ToWorker, file: Option<OwnedFd>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = current.as_ref()
+            && let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(Outgoing { message, file })
+        {
+            tracing::error!(WAITING_MESSAGES_MAX, "the worker takes no messages; replacing it");
+            // Dropping the sender ends the link, and with it the worker.
+            *current = None;
+        }
+    }
+
+    /// Starts workers until `shutdown`, then drains the last one.
+    ///
+    /// # Cancel safety
+    /// Dropped, it kills the worker.
+    pub(super) async fn run(&self, home: Arc<impl Home>, shutdown: CancellationToken) {
+        let mut wait = Duration::ZERO;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            let started = Instant::now();
+            let outcome = self.one_worker(&home, &shutdown).await;
+            home.worker_changed(None);
+            if shutdown.is_cancelled() {
+                return;
+            }
+            match outcome {
+                Ok(status) => tracing::error!(%status, "the worker died; replacing it"),
+                Err(error) => tracing::error!(error = logging::chain(&error), "the worker failed; replacing it"),
+            }
+            home.worker_restarted();
+            self.standing.send_modify(|standing| {
+                *standing = Standing { restarts: standing.restarts + 1, reports: standing.reports, ..Standing::default() };
+            });
+            wait = if started.elapsed() >= LIVED_WELL {
+                Duration::ZERO
+            } else {
+                (wait * 2).clamp(self.backoff.min, self.backoff.max)
+            };
+        }
+    }
+
+    async fn one_worker(
+        &self,
+        home: &Arc<impl Home>,
+        shutdown: &CancellationToken,
+    ) -> Result<std::process::ExitStatus, WorkerFailure> {
+        let (ours, theirs) = UnixStream::pair().map_err(WorkerFailure::Start)?;
+        let mut child = Command::new(&self.program)
+            .arg0("littorald: worker")
+            .arg("worker")
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(WorkerFailure::Start)?;
+        let pid = child.id().unwrap_or(0);
+        self.standing.send_modify(|standing| standing.pid = pid);
+        let (reader, mut writer) = split(ours).map_err(WorkerFailure::Start)?;
+        let sockets: Vec<_> = self.listeners.sockets().iter().map(AsFd::as_fd).collect();
+        writer.send(&ToWorker::Start(self.start.clone()), &sockets).await?;
+        let queue = self.enter(home);
+        let mut sending = std::pin::pin!(send_all(writer, queue));
+        let mut receiving = std::pin::pin!(self.receive_all(reader, home));
+        let mut drain_until = None;
+        let outcome = loop {
+            let too_long = async {
+                match drain_until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                status = child.wait() => break status.map_err(WorkerFailure::Start),
+                error = &mut sending => break Err(error),
+                error = &mut receiving => break Err(error),
+                () = shutdown.cancelled(), if drain_until.is_none() => {
+                    self.send(ToWorker::Drain, None);
+                    let patience = Duration::from_millis(self.start.drain_ms_max) + DRAIN_GRACE;
+                    drain_until = Some(tokio::time::Instant::now() + patience);
+                }
+                () = too_long => {
+                    tracing::warn!("the worker did not end in its drain time; killing it");
+                    break Err(WorkerFailure::GivenUp);
+                }
+            }
+        };
+        self.leave();
+        match outcome {
+            Ok(status) => Ok(status),
+            // The link ends a moment before the process is seen to: its status says more, if it is there soon.
+            Err(error) => match tokio::time::timeout(Duration::from_millis(200), child.wait()).await {
+                Ok(Ok(status)) => Ok(status),
+                _ => {
+                    drop(child.kill().await);
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    /// From here on the worker gets every change; the whole table as of now comes first.
+    fn enter(&self, home: &Arc<impl Home>) -> mpsc::Receiver<Outgoing> {
+        let (sender, queue) = mpsc::channel(WAITING_MESSAGES_MAX);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        // Publishing takes the same lock, and does so before the change lock is given back: what is in this table is
+        // not published again, and what is not is published after it.
+        let (revision, changes) = home.whole_table();
+        let table = Outgoing { message: ToWorker::Table { revision, full: true, changes }, file: None };
+        // The queue was made above and is empty.
+        drop(sender.try_send(table));
+        *current = Some(sender);
+        queue
+    }
+
+    fn leave(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.standing.send_modify(|standing| standing.ready = false);
+    }
+
+    async fn receive_all(&self, mut reader: LinkReader, home: &Arc<impl Home>) -> WorkerFailure {
+        loop {
+            let message = match reader.receive::<ToControl>().await {
+                Ok((message, _)) => message,
+                Err(error) => return error.into(),
+            };
+            match message {
+                ToControl::Ready => {
+                    let pid = self.standing.borrow().pid;
+                    tracing::info!(pid, "the worker is ready");
+                    home.worker_changed(Some(pid));
+                    self.standing.send_modify(|standing| standing.ready = true);
+                }
+                ToControl::TableApplied { revision } => {
+                    self.standing.send_modify(|standing| standing.table_revision = revision);
+                }
+                ToControl::NeedArtifact { name } => Arc::clone(home).artifact_needed(name),
+                ToControl::Report(report) => {
+                    let (instances, resident_modules) = (report.instances, report.resident_modules);
+                    home.reported(report);
+                    self.standing.send_modify(|standing| {
+                        standing.instances = instances;
+                        standing.resident_modules = resident_modules;
+                        standing.reports += 1;
+                    });
+                }
+                ToControl::Lines(lines) => home.lines(lines),
+            }
+        }
+    }
+}
+
+/// Why there is no worker at the moment.
+#[derive(Debug, thiserror::Error)]
+enum WorkerFailure {
+    #[error("the worker process cannot be started or waited for")]
+    Start(#[source] io::Error),
+    #[error("the link to the worker broke")]
+    Link(#[from] FrameError),
+    #[error("the worker was given up")]
+    GivenUp,
+}
+
+async fn send_all(mut writer: LinkWriter, mut queue: mpsc::Receiver<Outgoing>) -> WorkerFailure {
+    while let Some(Outgoing { message, file }) = queue.recv().await {
+        let files: Vec<_> = file.iter().map(AsFd::as_fd).collect();
+        if let Err(error) = writer.send(&message, &files).await {
+            return error.into();
+        }
+    }
+    WorkerFailure::GivenUp
+}

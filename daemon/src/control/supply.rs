@@ -1,0 +1,140 @@
+//! Artifacts for the worker: verified, or made again from the stored component.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, PoisonError};
+
+use control_api::error::PlaneError;
+use control_api::statement::SignedStatement;
+use edge_config::Digest;
+
+use super::{Control, component_digest};
+use super::state::{NameArtifacts, VersionDetails};
+use super::supervise::Home;
+use super::upload::{blocking, internal};
+use super::views;
+use crate::artifact::cache::ArtifactError;
+use crate::link::{ArtifactName, GuestLine, TableChange, WorkerReport};
+use crate::metrics::ArtifactState;
+use crate::store::blobs::BlobDigest;
+
+impl Home for Control {
+    fn whole_table(&self) -> (u64, Vec<TableChange>) {
+        let state = self.read();
+        (state.seq, state.table(self))
+    }
+
+    fn artifact_needed(self: Arc<Self>, name: ArtifactName) {
+        let first = self.supplying.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        // The answer to the first need is the answer to all of them.
+        if first {
+            let tracker = self.tracker.clone();
+            tracker.spawn(async move {
+                let file = self.supply(name).await;
+                self.supplying.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+                if let Err(error) = &file {
+                    tracing::warn!(%error, "an artifact cannot be supplied");
+                }
+                self.supervisor.artifact(name, file.map(OwnedFd::from).map_err(|error| error.to_string()));
+            });
+        }
+    }
+
+    fn reported(&self, report: WorkerReport) {
+        self.take_report(&report);
+    }
+
+    fn lines(&self, lines: Vec<GuestLine>) {
+        self.take_lines(lines);
+    }
+
+    fn worker_changed(&self, pid: Option<u32>) {
+        match pid {
+            Some(pid) => {
+                self.metrics.worker_pid(pid);
+                self.metrics.worker_ready(true);
+            }
+            None => {
+                self.metrics.worker_ready(false);
+                self.metrics.worker_gone();
+                self.metrics.worker_pid(0);
+            }
+        }
+    }
+
+    fn worker_restarted(&self) {
+        self.metrics.worker_restarted();
+    }
+}
+
+impl Control {
+    /// The open, verified file of an artifact; compiled again where it is missing or bad.
+    async fn supply(&self, name: ArtifactName) -> Result<File, PlaneError> {
+        let digest = self.component_of(&name)?;
+        match self.open(name, digest).await? {
+            Ok(file) => Ok(file),
+            Err(error) => {
+                let found = match error {
+                    ArtifactError::Missing => ArtifactState::Missing,
+                    ArtifactError::Tampered { .. } => ArtifactState::Tampered,
+                    ArtifactError::Truncated => ArtifactState::Truncated,
+                    ArtifactError::OtherEngine => ArtifactState::Outdated,
+                    ArtifactError::Io(_) => return Err(internal(&error)),
+                };
+                self.metrics.artifact(found);
+                tracing::warn!(%digest, state = found.word(), "compiling an artifact again");
+                self.compile_again(&digest).await?;
+                self.metrics.artifact(ArtifactState::Recompiled);
+                self.open(name, digest).await?.map_err(|error| internal(&error))
+            }
+        }
+    }
+
+    async fn open(&self, name: ArtifactName, digest: Digest) -> Result<Result<File, ArtifactError>, PlaneError> {
+        let cache = Arc::clone(&self.cache);
+        blocking(move || cache.open_verified(&name, &component_digest(&digest))).await
+    }
+
+    /// From the stored component, whose digest and statement are checked as they were when it was accepted.
+    async fn compile_again(&self, digest: &Digest) -> Result<(), PlaneError> {
+        self.check_statement_again(digest)?;
+        let (blobs, key) = (self.blobs.clone(), BlobDigest::from_bytes(*digest.as_bytes()));
+        let component = blocking(move || blobs.open_verified(&key)).await?.map_err(|error| internal(&error))?;
+        let bytes = component.metadata().map_err(|error| internal(&error))?.len();
+        let ticket = self.compile_queue.enqueue().map_err(|full| internal(&full))?;
+        let turn = ticket.turn().await;
+        self.compile(&component, bytes, digest).await?;
+        drop(turn);
+        Ok(())
+    }
+
+    /// Whether some kept version's statement still verifies for this digest, by the key that verified it then. Its
+    /// expiry is not asked for: it was for the upload.
+    fn check_statement_again(&self, digest: &Digest) -> Result<(), PlaneError> {
+        let state = self.read();
+        let (tenant, module, version) = state.any_version_of(digest).ok_or_else(|| PlaneError::Internal {
+            inside: format!("no version stands on {digest}"),
+        })?;
+        let details: VersionDetails = postcard::from_bytes(&version.details).map_err(|error| internal(&error))?;
+        let jwk = views::jwk(&version.kid, &details.publisher_key);
+        let statement = SignedStatement::parse(&version.statement)?.verify(&version.kid, &jwk)?;
+        statement.check_place(tenant, module)?;
+        if statement.digest != *digest || statement.version != version.version {
+            return Err(PlaneError::DigestMismatch { stated: statement.digest, actual: *digest });
+        }
+        Ok(())
+    }
+
+    fn component_of(&self, name: &ArtifactName) -> Result<Digest, PlaneError> {
+        let names = self.artifact_names.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(name).copied().ok_or_else(|| PlaneError::Internal {
+            inside: "a worker asked for an artifact that no table named".to_owned(),
+        })
+    }
+
+    /// Whether a kept version stands on this artifact.
+    pub(super) fn artifact_is_referenced(&self, name: &ArtifactName) -> bool {
+        let state = self.read();
+        state.referenced().any(|digest| self.artifact_of(digest) == *name)
+    }
+}

@@ -1,0 +1,83 @@
+//! From the state in memory to what the API shows.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use control_api::view;
+use edge_config::{KeyId, Limits, ModuleName, RouteId, TenantName};
+
+use super::state::{Module, PublisherKey, RouteTarget, Tenant, TenantSettings, Version, VersionDetails};
+use crate::artifact::inspect::Inspection;
+use crate::host;
+
+pub(super) fn tenant(name: &TenantName, settings: &TenantSettings, limits: Limits) -> view::Tenant {
+    view::Tenant {
+        name: name.clone(),
+        created_at: settings.created_at_s,
+        limits: settings.overrides,
+        effective_limits: limits,
+        hosts: settings.hosts.clone(),
+        suspended: settings.suspended,
+    }
+}
+
+pub(super) fn key(kid: &KeyId, key: &PublisherKey) -> view::PublisherKey {
+    view::PublisherKey { kid: kid.clone(), jwk: jwk(kid, &key.public_key), added_at: key.added_at_s }
+}
+
+pub(super) fn jwk(kid: &KeyId, public_key: &[u8; 32]) -> view::PublicJwk {
+    view::PublicJwk {
+        kty: "OKP".to_owned(),
+        crv: "Ed25519".to_owned(),
+        x: URL_SAFE_NO_PAD.encode(public_key),
+        kid: Some(kid.to_string()),
+        alg: Some("EdDSA".to_owned()),
+        key_use: Some("sig".to_owned()),
+    }
+}
+
+pub(super) fn module(name: &ModuleName, module: &Module) -> view::Module {
+    view::Module {
+        name: name.clone(),
+        active_version: module.active_version,
+        highest_version: module.highest_version,
+        versions: module.versions.iter().rev().map(version).collect(),
+    }
+}
+
+pub(super) fn version(version: &Version) -> view::ModuleVersion {
+    // Written by this node, checked by the store; a build that cannot read it shows the rest.
+    let details = postcard::from_bytes::<VersionDetails>(&version.details).ok();
+    view::ModuleVersion {
+        version: version.version,
+        digest: version.digest,
+        component_bytes: version.component_bytes,
+        kid: version.kid.clone(),
+        accepted_at: version.accepted_at_s,
+        world: version.world.name().to_owned(),
+        inspection: details.map(|details| inspection(&details.inspection)).unwrap_or_default(),
+    }
+}
+
+pub(super) fn inspection(inspection: &Inspection) -> view::Inspection {
+    let imports = inspection.imports.iter().map(|name| view::Import { name: name.clone(), granted: host::offers(name) });
+    view::Inspection {
+        imports: imports.collect(),
+        exports: inspection.exports.clone(),
+        memory_initial_bytes: inspection.memory.initial_bytes,
+        memory_maximum_bytes: inspection.memory.maximum_bytes,
+        core_modules: inspection.core_modules,
+        functions: inspection.functions,
+    }
+}
+
+/// A route, where what it serves is still kept.
+pub(super) fn route(id: &RouteId, target: &RouteTarget, tenant: &Tenant) -> view::Route {
+    view::Route {
+        id: id.clone(),
+        host: id.host().clone(),
+        path: id.path().clone(),
+        module: target.module.clone(),
+        version: target.version,
+        serves_version: tenant.served(target).map_or(0, |version| version.version),
+    }
+}

@@ -1,0 +1,186 @@
+//! What Prometheus scrapes and what `usage` shows.
+//!
+//! Takes the reports of workers and what control says of its own work. Promises counters that never fall while control
+//! lives, whatever becomes of workers and tenants, and a bounded number of series: labels come from closed lists and
+//! from the operator's tenant names, of which at most `tenants_label_max` are labels at once. Never runs on the path of
+//! a request, never awaits, keeps nothing on disk: the totals begin at zero with control.
+//!
+//! `tenant` has two values that are no tenant: `other`, the sum over tenants without a label of their own, forgotten
+//! ones included; and the empty text, which no tenant's name is and Prometheus reads as the label's absence, for
+//! requests that belong to no tenant. A tenant that is called `other` never gets a label of its own and is in that sum.
+//!
+//! Every family stands in `METRICS.md`, which a test compares with the table in `family.rs` and with what is rendered.
+
+mod collect;
+mod counts;
+mod family;
+mod labels;
+mod process;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use prometheus::{Registry, TextEncoder};
+
+pub use labels::{ArtifactState, CompileOutcome, UploadEnd};
+pub use state::{StoreFigures, TenantTotals};
+
+use crate::link::WorkerReport;
+use collect::StateCollector;
+use process::ProcessCollector;
+use state::State;
+
+/// The metrics could not be written as text: a fault of ours, for instance a family without a name.
+#[derive(Debug, thiserror::Error)]
+#[error("the metrics cannot be written as text")]
+pub struct RenderError(#[source] prometheus::Error);
+
+/// All figures of the node. Every call takes one short lock.
+pub struct Metrics {
+    state: Arc<Mutex<State>>,
+    /// The worker's process, 0 while there is none.
+    worker_pid: Arc<AtomicU32>,
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Metrics that have seen nothing yet.
+    ///
+    /// At most `tenants_label_max` tenants have a label of their own at once. `wasmtime` is the version of wasmtime
+    /// inside.
+    #[must_use]
+    pub fn new(tenants_label_max: usize, wasmtime: &'static str) -> Self {
+        let state = Arc::new(Mutex::new(State::new(tenants_label_max)));
+        let worker_pid = Arc::new(AtomicU32::new(0));
+        let registry = Registry::new();
+        let node = StateCollector::new(Arc::clone(&state), wasmtime);
+        let processes = ProcessCollector::new(Arc::clone(&worker_pid));
+        registry
+            .register(Box::new(node))
+            .and_then(|()| registry.register(Box::new(processes)))
+            .expect(
+                "the names in the table of families are valid and distinct, which a test shows",
+            );
+        Self {
+            state,
+            worker_pid,
+            registry,
+        }
+    }
+
+    /// Adds what happened in a worker since its last report; its gauges replace those of the last one, and a tenant
+    /// that it does not name has gauges of zero.
+    ///
+    /// `known` says whether a tenant is there: a worker may name one that is already gone, and what it says is not
+    /// trusted beyond that. It is asked under the lock that [`Metrics::forget`] takes, so that a tenant which is first
+    /// removed and then forgotten leaves nothing behind, and must not call back. Figures of tenants that are not known go to `other`; entries that this node has no name for
+    /// are left out and counted.
+    pub fn report(&self, report: &WorkerReport, known: impl Fn(&str) -> bool, now: SystemTime) {
+        self.lock().report(report, known, now);
+    }
+
+    /// There is no worker: what is alive now is nothing.
+    pub fn worker_gone(&self) {
+        self.worker_pid.store(0, Ordering::Relaxed);
+        self.lock().worker_gone();
+    }
+
+    /// A worker takes the place of one that ended by itself.
+    pub fn worker_restarted(&self) {
+        let mut state = self.lock();
+        state.worker_restarts = state.worker_restarts.saturating_add(1);
+    }
+
+    /// Whether the worker accepts connections.
+    pub fn worker_ready(&self, ready: bool) {
+        self.lock().worker_ready = ready;
+    }
+
+    /// The worker's process id, whose figures are read from `/proc` at each scrape until [`Metrics::worker_gone`].
+    pub fn worker_pid(&self, pid: u32) {
+        self.worker_pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// A compile child ended after `took`.
+    pub fn compile_finished(&self, outcome: CompileOutcome, took: Duration) {
+        if let Some(durations) = self.lock().compilations.get_mut(outcome.index()) {
+            durations.observe(took);
+        }
+    }
+
+    /// An artifact was found to be so, or became so.
+    pub fn artifact(&self, artifact: ArtifactState) {
+        if let Some(count) = self.lock().artifacts.get_mut(artifact.index()) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// An upload ended.
+    pub fn upload(&self, end: UploadEnd) {
+        if let Some(count) = self.lock().uploads.get_mut(end.index()) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// So many uploads wait for the compiler.
+    pub fn compile_queue(&self, waiting: u64) {
+        self.lock().compile_queue = waiting;
+    }
+
+    /// So much is registered, of all tenants together.
+    pub fn set_counts(&self, tenants: u64, modules: u64, routes: u64, keys: u64) {
+        self.lock().registered = state::Registered {
+            tenants,
+            modules,
+            routes,
+            keys,
+        };
+    }
+
+    /// How the store stands. Its counters may only rise while control lives.
+    pub fn store(&self, figures: StoreFigures) {
+        self.lock().store = Some(figures);
+    }
+
+    /// What opening the store had to mend: a word from the store's closed list.
+    pub fn recovery(&self, label: &'static str) {
+        self.lock().recovery = Some(label);
+    }
+
+    /// So many guest lines of tenants that are not there were dropped.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        let mut state = self.lock();
+        state.log_lines_dropped = state.log_lines_dropped.saturating_add(lines);
+    }
+
+    /// What a tenant has used since control started, and uses now; zero for one that was never reported.
+    #[must_use]
+    pub fn totals(&self, tenant: &str) -> TenantTotals {
+        self.lock().totals(tenant)
+    }
+
+    /// A tenant is gone: its label is free, and its counts go on in `other`, which rises by them at once.
+    pub fn forget(&self, tenant: &str) {
+        self.lock().forget(tenant);
+    }
+
+    /// The Prometheus text exposition, format 0.0.4.
+    ///
+    /// Reads a few files below `/proc`.
+    ///
+    /// # Errors
+    /// [`RenderError`] where a family cannot be written, which is a bug.
+    pub fn render(&self) -> Result<String, RenderError> {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .map_err(RenderError)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
