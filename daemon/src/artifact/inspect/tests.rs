@@ -3,9 +3,9 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use wasm_encoder::{
-    CodeSection, ComponentBuilder, ComponentExportKind, ComponentOuterAliasKind, ComponentTypeRef, ExportKind,
-    ExportSection, Function, FunctionSection, MemorySection, MemoryType, Module, ModuleArg, ModuleType, TypeSection,
-    ValType,
+    CodeSection, ComponentBuilder, ComponentExportKind, ComponentOuterAliasKind, ComponentTypeRef,
+    ExportKind, ExportSection, Function, FunctionSection, MemorySection, MemoryType, Module,
+    ModuleArg, ModuleType, TypeSection, ValType,
 };
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -58,13 +58,24 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
 fn a_guest_for_each_world_is_known_for_what_it_is() {
     let hello = inspect(&guest("hello.wasm")).unwrap();
     assert_eq!(hello.world, Some(World::Proxy02));
-    assert!(hello.imports.iter().any(|name| name.starts_with("wasi:http/types@0.2.")), "{:?}", hello.imports);
+    assert!(
+        hello
+            .imports
+            .iter()
+            .any(|name| name.starts_with("wasi:http/types@0.2.")),
+        "{:?}",
+        hello.imports
+    );
     assert!(hello.imports.is_sorted());
     assert_eq!(hello.imports_missing(), Vec::<&str>::new());
     assert_eq!(hello.exports.len(), 1, "{:?}", hello.exports);
     assert!(hello.functions > 50, "{}", hello.functions);
     assert_eq!(hello.memory.basis, MemoryBasis::Instances);
-    assert!((PAGE..4 << 20).contains(&hello.memory.initial_bytes), "{:?}", hello.memory);
+    assert!(
+        (PAGE..4 << 20).contains(&hello.memory.initial_bytes),
+        "{:?}",
+        hello.memory
+    );
     assert_eq!(hello.memory.maximum_bytes, None);
 
     let hello = inspect(&guest("hello-p3.wasm")).unwrap();
@@ -78,11 +89,20 @@ fn the_world_is_told_by_release_versions_only() {
         let exports: Vec<String> = exports.iter().map(|name| (*name).to_owned()).collect();
         world_of(&exports)
     };
-    assert_eq!(world(&["wasi:http/incoming-handler@0.2.0"]), Some(World::Proxy02));
-    assert_eq!(world(&["wasi:http/incoming-handler@0.2.12"]), Some(World::Proxy02));
+    assert_eq!(
+        world(&["wasi:http/incoming-handler@0.2.0"]),
+        Some(World::Proxy02)
+    );
+    assert_eq!(
+        world(&["wasi:http/incoming-handler@0.2.12"]),
+        Some(World::Proxy02)
+    );
     assert_eq!(world(&["wasi:http/handler@0.3.0"]), Some(World::Service03));
     assert_eq!(
-        world(&["wasi:http/handler@0.3.0", "wasi:http/incoming-handler@0.2.0"]),
+        world(&[
+            "wasi:http/handler@0.3.0",
+            "wasi:http/incoming-handler@0.2.0"
+        ]),
         Some(World::Service03)
     );
     assert_eq!(world(&["wasi:http/handler@0.3.0-rc-2026-03-15"]), None);
@@ -114,7 +134,10 @@ fn each_thing_that_is_not_a_component_is_called_by_its_name() {
             }),
         ),
         (b"\0as", Err(InspectError::Truncated { at_byte: 3 })),
-        (b"\0asm\x0d\0\x01", Err(InspectError::Truncated { at_byte: 7 })),
+        (
+            b"\0asm\x0d\0\x01",
+            Err(InspectError::Truncated { at_byte: 7 }),
+        ),
         (b"\0asm\x01\0\0\0", Err(InspectError::CoreModule)),
         (
             b"\0asm\x0c\0\x01\0",
@@ -139,7 +162,9 @@ fn text_that_is_cut_inside_a_character_is_still_text() {
     text.push_str(&"b".repeat(100));
     assert_eq!(
         inspect(text.as_bytes()),
-        Err(InspectError::Text { kind: TextKind::Plain })
+        Err(InspectError::Text {
+            kind: TextKind::Plain
+        })
     );
 }
 
@@ -157,7 +182,10 @@ fn a_component_cut_anywhere_is_truncated_or_lacks_its_exports() {
             Err(error) => panic!("cut at {length}: {error}"),
         }
     }
-    assert!(whole_sections < 20, "{whole_sections} cuts between sections");
+    assert!(
+        whole_sections < 20,
+        "{whole_sections} cuts between sections"
+    );
 }
 
 #[test]
@@ -392,7 +420,11 @@ fn bytes_in_custom_sections_are_counted_wherever_they_are() {
     let mut component = ComponentBuilder::default();
     component.core_module(None, &module);
     let plain = inspect(&component.finish()).unwrap();
-    assert!((1000..1100).contains(&plain.custom_section_bytes), "{}", plain.custom_section_bytes);
+    assert!(
+        (1000..1100).contains(&plain.custom_section_bytes),
+        "{}",
+        plain.custom_section_bytes
+    );
 }
 
 /// A component around one module, exporting nothing.
@@ -465,22 +497,73 @@ fn what_is_accepted_is_what_the_engine_accepts() {
     });
     let cases = [
         ("gc", gc_struct, false),
-        ("typed references", body(vec![typed_reference], &[Instruction::RefNull(HeapType::Concrete(0))]), false),
+        (
+            "typed references",
+            body(
+                vec![typed_reference],
+                &[Instruction::RefNull(HeapType::Concrete(0))],
+            ),
+            false,
+        ),
         ("memory64", memories(&[(true, false)]), false),
         ("threads", memories(&[(false, true)]), false),
-        ("wide arithmetic", body(vec![], &[Instruction::I64Const(1), Instruction::I64Const(1), Instruction::I64MulWideU, Instruction::Drop, Instruction::Drop]), false),
+        (
+            "wide arithmetic",
+            body(
+                vec![],
+                &[
+                    Instruction::I64Const(1),
+                    Instruction::I64Const(1),
+                    Instruction::I64MulWideU,
+                    Instruction::Drop,
+                    Instruction::Drop,
+                ],
+            ),
+            false,
+        ),
         ("exceptions", tag, false),
-        ("multi-memory", memories(&[(false, false), (false, false)]), true),
-        ("tail calls", body(vec![], &[Instruction::ReturnCall(0)]), true),
-        ("simd", body(vec![ValType::V128], &[Instruction::V128Const(1)]), true),
-        ("externref", body(vec![ValType::EXTERNREF], &[Instruction::RefNull(HeapType::EXTERN)]), false),
-        ("funcref", body(vec![ValType::FUNCREF], &[Instruction::RefNull(HeapType::FUNC)]), true),
+        (
+            "multi-memory",
+            memories(&[(false, false), (false, false)]),
+            true,
+        ),
+        (
+            "tail calls",
+            body(vec![], &[Instruction::ReturnCall(0)]),
+            true,
+        ),
+        (
+            "simd",
+            body(vec![ValType::V128], &[Instruction::V128Const(1)]),
+            true,
+        ),
+        (
+            "externref",
+            body(
+                vec![ValType::EXTERNREF],
+                &[Instruction::RefNull(HeapType::EXTERN)],
+            ),
+            false,
+        ),
+        (
+            "funcref",
+            body(
+                vec![ValType::FUNCREF],
+                &[Instruction::RefNull(HeapType::FUNC)],
+            ),
+            true,
+        ),
     ];
     for (what, module, accepted) in cases {
         let bytes = around(&module);
         let inspected = inspect(&bytes);
         let compiled = Component::from_binary(&engine, &bytes);
-        assert_eq!(inspected.is_ok(), compiled.is_ok(), "{what}: {inspected:?}, {:?}", compiled.err());
+        assert_eq!(
+            inspected.is_ok(),
+            compiled.is_ok(),
+            "{what}: {inspected:?}, {:?}",
+            compiled.err()
+        );
         assert_eq!(inspected.is_ok(), accepted, "{what}: {inspected:?}");
     }
 }
