@@ -359,6 +359,39 @@ async fn a_bomb_ends_at_its_memory() {
     );
 }
 
+#[tokio::test]
+async fn the_bombs_among_the_test_guests_end_as_what_they_are() {
+    let limits = CompileLimits {
+        memory_bytes_max: 96 << 20,
+        ..limits()
+    };
+    let greedy = error_of(&guest("compile-bomb.wasm"), &limits).await;
+    assert!(
+        matches!(
+            greedy,
+            CompileError::TooCostly {
+                what: Cost::Memory { .. }
+            }
+        ),
+        "{greedy:?}"
+    );
+    let limits = CompileLimits {
+        cpu_s_max: 1,
+        memory_bytes_max: 1 << 30,
+        ..limits
+    };
+    let slow = error_of(&guest("compile-bomb-slow.wasm"), &limits).await;
+    assert!(
+        matches!(
+            slow,
+            CompileError::TooCostly {
+                what: Cost::CpuTime { s_max: 1 }
+            }
+        ),
+        "{slow:?}"
+    );
+}
+
 /// A module of one function.
 fn module_of(locals: u32, body: impl FnOnce(&mut Function)) -> Module {
     let mut module = Module::new();
