@@ -105,7 +105,7 @@ async fn a_guest_for_each_world_becomes_the_native_code_that_wasmtime_makes_of_i
         let outcome = compile_with(&bytes, &limits()).await;
         let report = outcome.report.unwrap();
         assert_eq!(report.inspection.world, Some(world));
-        assert_eq!(outcome.inspected, [report.inspection.clone()]);
+        assert_eq!(outcome.inspected, std::slice::from_ref(&report.inspection));
         assert_eq!(report.compat, CompatHash::for_shape(&shape()).unwrap());
         let native = read_all(&outcome.output);
         assert_eq!(native.len() as u64, report.artifact_bytes);
@@ -357,6 +357,121 @@ async fn a_bomb_ends_at_its_memory() {
         matches!(error, CompileError::TooCostly { what: Cost::Memory { bytes_max } } if bytes_max == 64 << 20),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn the_bombs_among_the_test_guests_end_as_what_they_are() {
+    let limits = CompileLimits {
+        memory_bytes_max: 96 << 20,
+        ..limits()
+    };
+    let greedy = error_of(&guest("compile-bomb.wasm"), &limits).await;
+    assert!(
+        matches!(
+            greedy,
+            CompileError::TooCostly {
+                what: Cost::Memory { .. }
+            }
+        ),
+        "{greedy:?}"
+    );
+    let limits = CompileLimits {
+        cpu_s_max: 1,
+        memory_bytes_max: 1 << 30,
+        ..limits
+    };
+    let slow = error_of(&guest("compile-bomb-slow.wasm"), &limits).await;
+    assert!(
+        matches!(
+            slow,
+            CompileError::TooCostly {
+                what: Cost::CpuTime { s_max: 1 }
+            }
+        ),
+        "{slow:?}"
+    );
+}
+
+/// A module of one function.
+fn module_of(locals: u32, body: impl FnOnce(&mut Function)) -> Module {
+    let mut module = Module::new();
+    let mut types = TypeSection::new();
+    types.ty().function([], []);
+    module.section(&types);
+    let mut declared = FunctionSection::new();
+    declared.function(0);
+    module.section(&declared);
+    let mut function = Function::new([(locals, ValType::I32)]);
+    body(&mut function);
+    function.instruction(&Instruction::End);
+    let mut code = CodeSection::new();
+    code.function(&function);
+    module.section(&code);
+    module
+}
+
+#[tokio::test]
+async fn code_of_odd_shapes_ends_in_an_answer_about_the_component() {
+    let limits = CompileLimits {
+        cpu_s_max: 3,
+        memory_bytes_max: 256 << 20,
+        ..limits()
+    };
+    let deep_blocks = module_of(0, |body| {
+        for _ in 0..200_000 {
+            body.instruction(&Instruction::Block(BlockType::Empty));
+        }
+        for _ in 0..200_000 {
+            body.instruction(&Instruction::End);
+        }
+    });
+    let deep_ifs = module_of(1, |body| {
+        for _ in 0..50_000 {
+            body.instruction(&Instruction::LocalGet(0));
+            body.instruction(&Instruction::If(BlockType::Empty));
+        }
+        for _ in 0..50_000 {
+            body.instruction(&Instruction::Else);
+            body.instruction(&Instruction::End);
+        }
+    });
+    let deep_stack = module_of(1, |body| {
+        for _ in 0..500_000 {
+            body.instruction(&Instruction::LocalGet(0));
+        }
+        for _ in 0..499_999 {
+            body.instruction(&Instruction::I32Add);
+        }
+        body.instruction(&Instruction::LocalSet(0));
+    });
+    let wide_table = module_of(1, |body| {
+        body.instruction(&Instruction::Block(BlockType::Empty));
+        body.instruction(&Instruction::LocalGet(0));
+        body.instruction(&Instruction::BrTable(vec![0; 60_000].into(), 0));
+        body.instruction(&Instruction::End);
+    });
+    let many_locals = module_of(50_000, |body| {
+        for local in 0..50_000 {
+            body.instruction(&Instruction::LocalGet((local * 31 + 7) % 50_000));
+            body.instruction(&Instruction::LocalSet(local));
+        }
+    });
+    for (what, module) in [
+        ("deep blocks", deep_blocks),
+        ("deep ifs", deep_ifs),
+        ("deep stack", deep_stack),
+        ("wide table", wide_table),
+        ("many locals", many_locals),
+    ] {
+        let report = compile_with(&hello_with(&module), &limits).await.report;
+        assert!(
+            matches!(
+                report,
+                Ok(_) | Err(CompileError::TooCostly { .. } | CompileError::Refused(_))
+            ),
+            "{what}: {report:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -291,10 +291,10 @@ impl ArtifactCache {
             Err(ArtifactError::Io(_)) => return opened,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        if opened.is_ok() {
-            if let Some(index) = self.lock().as_mut() {
-                index.used(name);
-            }
+        if opened.is_ok()
+            && let Some(index) = self.lock().as_mut()
+        {
+            index.used(name);
         }
         opened
     }
@@ -529,10 +529,11 @@ fn names_in(dir: &OwnedFd) -> io::Result<Vec<String>> {
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         // Every name this room gives is ASCII; others are not ours to touch.
-        if let Ok(name) = entry.file_name().to_str() {
-            if name != "." && name != ".." {
-                names.push(name.to_owned());
-            }
+        if let Ok(name) = entry.file_name().to_str()
+            && name != "."
+            && name != ".."
+        {
+            names.push(name.to_owned());
         }
     }
     Ok(names)

@@ -221,7 +221,7 @@ fn panic_line(panic: &(dyn std::any::Any + Send)) -> String {
 /// CPU time of this process so far, over all threads.
 fn cpu_ms() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
-    let ms = time.tv_sec.saturating_mul(1000) + i64::from(time.tv_nsec) / 1_000_000;
+    let ms = time.tv_sec.saturating_mul(1000) + time.tv_nsec / 1_000_000;
     u64::try_from(ms).unwrap_or(0)
 }
 

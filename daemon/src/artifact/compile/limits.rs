@@ -31,7 +31,8 @@ pub struct CompileLimits {
     /// Threads that generate code.
     pub threads_max: u32,
     /// How far the child stands back for others, 0 to 19 (nice(2)). 10 leaves it a tenth of a core that guests keep
-    /// busy; 19 a seventieth, which a wall-clock limit soon mistakes for a component that is too costly.
+    /// busy, 19 a seventieth: beside two busy loops on two cores the slowest of nine compilations of a 60 KiB guest
+    /// took 0.6 s at 0, 2.7 s at 10 and 13.7 s at 19. A wall-clock limit soon takes the last for a costly component.
     pub niceness: u8,
 }
 

@@ -84,6 +84,44 @@ fn a_guest_for_each_world_is_known_for_what_it_is() {
 }
 
 #[test]
+fn every_test_guest_is_what_its_manifest_says() {
+    let manifest = String::from_utf8(guest("../manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let guests = manifest["guests"].as_array().unwrap();
+    assert!(guests.len() > 15);
+    for each in guests {
+        let name = each["name"].as_str().unwrap();
+        let inspected = inspect(&guest(&format!("{name}.wasm")));
+        let world = match each["interface"].as_str().unwrap() {
+            "core module" => {
+                assert_eq!(inspected, Err(InspectError::CoreModule), "{name}");
+                continue;
+            }
+            "wasi:http/proxy@0.2" => Some(World::Proxy02),
+            "wasi:http/service@0.3" => Some(World::Service03),
+            _ => None,
+        };
+        let inspected = inspected.unwrap();
+        assert_eq!(inspected.world, world, "{name}");
+        let missing = inspected.imports_missing();
+        let unwanted: fn(&str) -> bool = match name {
+            "wants-sockets" => |name| name.starts_with("wasi:sockets/"),
+            "wants-unknown" => |name| name == "acme:nothing/here@1.2.3",
+            _ => |_| false,
+        };
+        assert_eq!(
+            missing.is_empty(),
+            !name.starts_with("wants-"),
+            "{name}: {missing:?}"
+        );
+        assert!(
+            missing.iter().all(|name| unwanted(name)),
+            "{name}: {missing:?}"
+        );
+    }
+}
+
+#[test]
 fn the_world_is_told_by_release_versions_only() {
     let world = |exports: &[&str]| {
         let exports: Vec<String> = exports.iter().map(|name| (*name).to_owned()).collect();
