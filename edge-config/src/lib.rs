@@ -3,11 +3,19 @@
 //! Takes text. Promises checked, typed values, or errors that say what was wrong, with which
 //! value, and what is allowed. Does no I/O: who calls brings the text and the environment.
 
+mod config;
 mod limits;
 mod names;
 mod quote;
 mod text;
 
+pub use config::{
+    Admin, Auth, COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX, Compile, Config, ConfigError, Fallback,
+    Hint, Http, HttpUrl, IpNet, IpNetError, Issuer, KeyRow, Log, LogFormat, LogLevel, LoopbackAddr,
+    Metrics, Node, RawAdmin, RawAuth, RawCompile, RawConfig, RawHttp, RawLog, RawMetrics, RawNode,
+    RawStore, RawUploads, RawWorker, SocketPath, Store, Uploads, Worker, config_keys,
+    keys_markdown,
+};
 pub use limits::{LIMIT_TABLE, LimitError, LimitOverrides, LimitRow, Limits, limits_markdown};
 pub use names::{
     Digest, DigestError, HostPattern, HostPatternError, Hostname, HostnameError, KeyId, KeyIdError,

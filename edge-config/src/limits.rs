@@ -4,7 +4,7 @@
 //! in its row's range, or an error naming key, value and range. Enforces nothing: the rooms that
 //! do read their value from here.
 //!
-//! A new limit is one new row in the table at the end of the macro below.
+//! A new limit is one new row where `limits!` is called.
 
 use std::fmt::Write as _;
 
@@ -13,6 +13,8 @@ use utoipa::openapi::{
     RefOr,
     schema::{AdditionalProperties, ObjectBuilder, Schema, SchemaType, Type},
 };
+
+const BYTES_A_KIB: u64 = 1024;
 
 /// One limit, as the documentation and the API describe it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,16 +61,17 @@ pub enum LimitError {
     },
     /// Two values that exclude each other.
     #[error(
-        "{low} = {low_value} is more than {high} = {high_value}; allowed: {low} at most {high}"
+        "{low} = {low_value} does not fit into {high} = {high_value}; \
+         allowed: {low} at most {high}"
     )]
     Conflict {
         /// The limit that must not be the larger one.
         low: &'static str,
-        /// Its value in bytes.
+        /// Its value, in the unit of its name.
         low_value: u64,
         /// The limit that must not be the smaller one.
         high: &'static str,
-        /// Its value in bytes.
+        /// Its value, in the unit of its name.
         high_value: u64,
     },
 }
@@ -92,14 +95,30 @@ macro_rules! limits {
         ///
         /// [`Limits::default`] are the defaults of [`LIMIT_TABLE`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "LimitsAsRead")]
         #[non_exhaustive]
         pub struct Limits {
             $(#[doc = $doc] pub $name: u64,)*
         }
 
+        /// Limits from another process, before they are checked.
+        #[derive(Deserialize)]
+        struct LimitsAsRead {
+            $($name: u64,)*
+        }
+
+        impl TryFrom<LimitsAsRead> for Limits {
+            type Error = LimitError;
+
+            fn try_from(read: LimitsAsRead) -> Result<Self, LimitError> {
+                Self { $($name: read.$name,)* }.checked()
+            }
+        }
+
         /// The limits that were set for one tenant; the node's defaults hold for the others.
         ///
-        /// Values are as written: [`Limits::with`] checks them.
+        /// Values are as written: [`Limits::with`] checks them. Limits that are not set are left
+        /// out when this is written, so formats that do not name their fields cannot carry it.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct LimitOverrides {
@@ -250,22 +269,30 @@ impl Limits {
         (self, errors)
     }
 
+    fn checked(self) -> Result<Self, LimitError> {
+        for (row, value) in self.rows() {
+            row.check(value)?;
+        }
+        match self.conflicts().next() {
+            None => Ok(self),
+            Some(error) => Err(error),
+        }
+    }
+
     fn conflicts(&self) -> impl Iterator<Item = LimitError> {
-        let line = ("log_line_bytes_max", self.log_line_bytes_max);
-        [
-            (line, ("log_burst_bytes_max", self.log_burst_bytes_max)),
-            (line, ("log_ring_kib_max", self.log_ring_kib_max * 1024)),
-        ]
-        .into_iter()
-        .filter(|((_, low), (_, high))| low > high)
-        .map(
-            |((low, low_value), (high, high_value))| LimitError::Conflict {
-                low,
-                low_value,
-                high,
-                high_value,
-            },
-        )
+        let line = self.log_line_bytes_max;
+        let burst = self.log_burst_bytes_max;
+        let ring_kib = self.log_ring_kib_max;
+        let conflict = |high, high_value| LimitError::Conflict {
+            low: "log_line_bytes_max",
+            low_value: line,
+            high,
+            high_value,
+        };
+        let burst_conflict = (line > burst).then(|| conflict("log_burst_bytes_max", burst));
+        let ring_conflict = (line > ring_kib.saturating_mul(BYTES_A_KIB))
+            .then(|| conflict("log_ring_kib_max", ring_kib));
+        burst_conflict.into_iter().chain(ring_conflict)
     }
 }
 
@@ -382,22 +409,13 @@ mod tests {
     #[test]
     fn every_row_reaches_its_own_field() {
         for row in LIMIT_TABLE {
-            let limits = Limits::default().with(&set(row.name, row.min));
-            // A burst and a ring of the smallest size leave no room for the default line.
-            if let Ok(limits) = limits {
-                let changed: Vec<_> = limits
-                    .rows()
-                    .zip(Limits::default().rows())
-                    .filter(|(new, old)| new != old)
-                    .map(|((row, value), _)| (row.name, value))
-                    .collect();
-                assert!(
-                    changed == [(row.name, row.min)] || row.min == row.default,
-                    "{}: {changed:?}",
-                    row.name
-                );
-            } else {
-                assert!(row.name.starts_with("log_"), "{}", row.name);
+            // Towards more: less room for the log would not hold its default line.
+            let value = row.default + 1;
+            let (limits, errors) = Limits::default().with_all(&set(row.name, value));
+            assert_eq!(errors, [], "{}", row.name);
+            for ((changed, new), old) in limits.rows().zip(Limits::default().values()) {
+                let expected = if changed == row { value } else { old };
+                assert_eq!(new, expected, "{} after setting {}", changed.name, row.name);
             }
         }
     }
@@ -426,7 +444,7 @@ mod tests {
         let error = Limits::default().with(&set("log_burst_bytes_max", 4_095));
         assert_eq!(
             error.unwrap_err().to_string(),
-            "log_line_bytes_max = 4096 is more than log_burst_bytes_max = 4095; \
+            "log_line_bytes_max = 4096 does not fit into log_burst_bytes_max = 4095; \
              allowed: log_line_bytes_max at most log_burst_bytes_max"
         );
         let mut overrides = set("log_line_bytes_max", 65_536);
@@ -434,6 +452,10 @@ mod tests {
         overrides.log_ring_kib_max = Some(63);
         let error = Limits::default().with(&overrides).unwrap_err();
         assert_eq!(error.key(), "log_line_bytes_max");
+        assert!(
+            error.to_string().contains("into log_ring_kib_max = 63;"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -449,6 +471,26 @@ mod tests {
         );
         assert!(toml::from_str::<LimitOverrides>("routes_max = -1").is_err());
         assert!(!LimitOverrides::default().set("routes", Some(1)));
+    }
+
+    #[test]
+    fn limits_from_another_process_are_checked_too() {
+        let text = toml::to_string(&Limits::default()).unwrap();
+        assert_eq!(toml::from_str(&text), Ok(Limits::default()));
+        let wrong = text.replace("routes_max = 64", "routes_max = 10001");
+        let error = toml::from_str::<Limits>(&wrong).unwrap_err();
+        assert!(
+            error
+                .message()
+                .starts_with("routes_max = 10001 is out of range")
+        );
+        let wrong = text.replace("log_burst_bytes_max = 65536", "log_burst_bytes_max = 64");
+        let error = toml::from_str::<Limits>(&wrong).unwrap_err();
+        assert!(
+            error
+                .message()
+                .starts_with("log_line_bytes_max = 4096 does not fit into")
+        );
     }
 
     #[test]

@@ -15,16 +15,25 @@ pub struct Quoted(Box<str>);
 impl Quoted {
     /// Keeps the first [`SHOWN_CHARS_MAX`] characters, escaped as Rust would write them.
     pub fn new(text: &str) -> Self {
-        let mut shown = String::from("\"");
-        let mut rest = text.chars();
-        shown.extend(
-            rest.by_ref()
-                .take(SHOWN_CHARS_MAX)
-                .flat_map(char::escape_debug),
-        );
-        shown.push_str(if rest.next().is_some() { "\"…" } else { "\"" });
-        Self(shown.into())
+        let (shown, cut) = escaped(text);
+        Self(format!("\"{shown}\"{cut}").into())
     }
+
+    /// The same without the quotes, for what is not text: numbers, lists.
+    pub(crate) fn bare(text: &str) -> Self {
+        let (shown, cut) = escaped(text);
+        Self(format!("{shown}{cut}").into())
+    }
+}
+
+fn escaped(text: &str) -> (String, &'static str) {
+    let mut rest = text.chars();
+    let shown = rest
+        .by_ref()
+        .take(SHOWN_CHARS_MAX)
+        .flat_map(char::escape_debug)
+        .collect();
+    (shown, if rest.next().is_some() { "…" } else { "" })
 }
 
 impl fmt::Display for Quoted {

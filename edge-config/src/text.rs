@@ -37,7 +37,7 @@ where
     }
 }
 
-/// Serde in both directions through `Display` and `FromStr`.
+/// Serde in both directions as a string, through `Display` and `FromStr`.
 macro_rules! serde_as_text {
     ($name:ident, $allowed:expr) => {
         impl serde::Serialize for $name {

@@ -49,11 +49,11 @@ impl HostPattern {
         self.0.strip_prefix('*')
     }
 
-    /// For a name and for a pattern alike: labels in front of a wildcard's suffix, be they "*" or
-    /// not, are labels. None is ever empty, so a longer text has at least one of them.
+    /// For a name and for a pattern alike: a "*" in front of the suffix is a label like others,
+    /// and something is in front of it always, for neither starts with a dot.
     fn takes_in(&self, other: &str) -> bool {
         match self.wildcard_suffix() {
-            Some(suffix) => other.len() > suffix.len() && other.ends_with(suffix),
+            Some(suffix) => other.ends_with(suffix),
             None => &*self.0 == other,
         }
     }

@@ -1,0 +1,65 @@
+//! Values that are each allowed and do not go together.
+
+use std::net::SocketAddr;
+
+use super::{error::ConfigError, sections::Config};
+
+impl Config {
+    /// Every pair of values outside `[limits]` that excludes each other.
+    pub(super) fn conflicts(&self) -> Vec<ConfigError> {
+        let backoff = self.backoff_conflict().into_iter();
+        backoff.chain(self.listener_conflicts()).collect()
+    }
+
+    fn backoff_conflict(&self) -> Option<ConfigError> {
+        let min = self.worker.restart_backoff_ms_min;
+        let max = self.worker.restart_backoff_ms_max;
+        (min > max).then(|| ConfigError::Conflict {
+            first: "worker.restart_backoff_ms_min".to_owned(),
+            first_value: min.to_string(),
+            second: "worker.restart_backoff_ms_max".to_owned(),
+            second_value: max.to_string(),
+            allowed: "the first at most the second".to_owned(),
+        })
+    }
+
+    /// Two listeners on one address; port 0 asks for any free one and never collides.
+    fn listener_conflicts(&self) -> impl Iterator<Item = ConfigError> {
+        let admin = ("admin.listen", self.admin.listen.socket_addr());
+        let http = self
+            .http
+            .listen
+            .iter()
+            .map(|address| ("http.listen", *address));
+        let listeners: Vec<_> = std::iter::once(admin).chain(http).collect();
+        let mut conflicts = Vec::new();
+        // At most 17 listeners: see the range of http.listen.
+        for (index, (second, one)) in listeners.iter().enumerate() {
+            for (first, other) in listeners.iter().take(index) {
+                if collide(*one, *other) {
+                    conflicts.push(ConfigError::Conflict {
+                        first: (*first).to_owned(),
+                        first_value: other.to_string(),
+                        second: (*second).to_owned(),
+                        second_value: one.to_string(),
+                        allowed: "addresses that do not overlap".to_owned(),
+                    });
+                }
+            }
+        }
+        conflicts.into_iter()
+    }
+}
+
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || takes_in(one, other) || takes_in(other, one))
+}
+
+/// Whether the first is every address of the second's family.
+///
+/// `[::]` is not counted as taking in IPv4: whether it does is the kernel's setting.
+fn takes_in(wide: SocketAddr, narrow: SocketAddr) -> bool {
+    wide.ip().is_unspecified() && wide.is_ipv4() == narrow.is_ipv4()
+}
