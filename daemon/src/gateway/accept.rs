@@ -9,22 +9,18 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::lingering::lend;
 use super::request_id::RequestIds;
 use super::serve::Gateway;
 
 /// After an accept error (out of descriptors, most likely): long enough for connections to end, short enough that
 /// nobody notices.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-
-/// How long, and how much, is still read from a client after the last answer on its connection.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: u64 = 64 << 20;
 
 /// How connections are treated.
 #[derive(Debug, Clone)]
@@ -131,41 +127,23 @@ impl Acceptor {
             .header_read_timeout(self.settings.header_read_timeout)
             .max_headers(self.settings.header_count_max)
             .max_buf_size(self.settings.header_bytes_max);
-        let mut connection = builder.serve_connection(TokioIo::new(stream), service);
-        let mut closing = std::pin::pin!(self.closing.cancelled());
-        let mut told = false;
-        let outcome = loop {
+        let (stream, lender) = lend(stream);
+        let outcome = {
+            let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
             tokio::select! {
-                outcome = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => break outcome,
-                () = &mut closing, if !told => {
-                    told = true;
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                outcome = connection.as_mut() => outcome,
+                () = self.closing.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.as_mut().await
                 }
             }
         };
         match outcome {
-            Ok(()) => linger(connection.into_parts().io.into_inner()).await,
+            Ok(()) => lender.linger().await,
             // The client's doing, or a guest's that was ended: both are counted where they happen.
             Err(error) => tracing::trace!(%error, %client, "connection ended"),
         }
     }
-}
-
-/// Says that nothing more comes, then reads and drops what the client still sends, for a while.
-///
-/// Closing with unread bytes makes the kernel reset the connection, and a client that is still sending a body would
-/// lose the answer that says why nobody reads it.
-async fn linger(mut stream: TcpStream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let mut rest = stream.take(LINGER_BYTES_MAX);
-    let read_all = async {
-        let mut scratch = [0_u8; 4096];
-        while matches!(rest.read(&mut scratch).await, Ok(count) if count > 0) {}
-    };
-    // Whichever ends it, the socket is closed next.
-    let _ = tokio::time::timeout(LINGER, read_all).await;
 }
 
 fn random() -> u64 {
