@@ -64,6 +64,8 @@ pub struct Control {
     cache: Arc<ArtifactCache>,
     /// Which component an artifact is made of, for those that the routing table ever named.
     artifact_names: RwLock<HashMap<ArtifactName, Digest>>,
+    /// Components of uploads under way: their artifacts may be there before any version stands on them.
+    publishing: std::sync::Mutex<HashMap<Digest, usize>>,
     /// Artifacts that are being made ready for a worker.
     supplying: std::sync::Mutex<std::collections::HashSet<ArtifactName>>,
     compiler: Compiler,

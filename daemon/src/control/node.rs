@@ -179,6 +179,7 @@ impl Node {
             blobs,
             cache: Arc::new(cache),
             artifact_names: std::sync::RwLock::default(),
+            publishing: std::sync::Mutex::default(),
             supplying: std::sync::Mutex::default(),
             compiler: Compiler::of_this_program(),
             compile_limits: compile_limits(&config, threads),

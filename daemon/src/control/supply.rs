@@ -172,11 +172,11 @@ impl Control {
             })
     }
 
-    /// Whether a kept version stands on this artifact.
+    /// Whether a kept version, or an upload under way, stands on this artifact.
     pub(super) fn artifact_is_referenced(&self, name: &ArtifactName) -> bool {
-        let state = self.read();
-        state
-            .referenced()
-            .any(|digest| self.artifact_of(digest) == *name)
+        let Ok(digest) = self.component_of(name) else {
+            return false;
+        };
+        self.publishing_now().contains(&digest) || self.read().references(&digest)
     }
 }

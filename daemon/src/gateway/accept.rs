@@ -129,7 +129,8 @@ impl Acceptor {
             .max_buf_size(self.settings.header_bytes_max);
         let (stream, lender) = lend(stream);
         let outcome = {
-            let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let mut connection =
+                std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
             tokio::select! {
                 outcome = connection.as_mut() => outcome,
                 () = self.closing.cancelled() => {

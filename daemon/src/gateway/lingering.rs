@@ -29,7 +29,13 @@ pub(super) struct Lender(Arc<Mutex<Option<TcpStream>>>);
 /// Lends a socket out.
 pub(super) fn lend(stream: TcpStream) -> (Borrowed, Lender) {
     let back = Arc::default();
-    (Borrowed { stream: Some(stream), back: Arc::clone(&back) }, Lender(back))
+    (
+        Borrowed {
+            stream: Some(stream),
+            back: Arc::clone(&back),
+        },
+        Lender(back),
+    )
 }
 
 impl Lender {
@@ -55,18 +61,29 @@ impl Drop for Borrowed {
 
 impl Borrowed {
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
-        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.stream
+            .as_mut()
+            .map(Pin::new)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
 impl AsyncRead for Borrowed {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.stream()?.poll_read(cx, into)
     }
 }
 
 impl AsyncWrite for Borrowed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.stream()?.poll_write(cx, bytes)
     }
 
