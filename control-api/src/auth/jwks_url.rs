@@ -34,13 +34,13 @@ pub enum FetchError {
     #[error("{url} is neither https nor on loopback: anyone on the way could replace the keys")]
     NotPrivate {
         /// The URL.
-        url: Url,
+        url: String,
     },
     /// No answer, or not in time.
     #[error("{url} gave no answer")]
     Unreachable {
         /// The URL.
-        url: Url,
+        url: String,
         /// What happened.
         #[source]
         source: reqwest::Error,
@@ -49,7 +49,7 @@ pub enum FetchError {
     #[error("{url} answered {status}")]
     Status {
         /// The URL.
-        url: Url,
+        url: String,
         /// Its status.
         status: u16,
     },
@@ -57,13 +57,13 @@ pub enum FetchError {
     #[error("{url} answered more than {ANSWER_BYTES_MAX} bytes")]
     TooLong {
         /// The URL.
-        url: Url,
+        url: String,
     },
     /// Not a usable JWKS.
     #[error("{url} gave no usable keys")]
     Keys {
         /// The URL.
-        url: Url,
+        url: String,
         /// Why.
         #[source]
         source: KeyError,
@@ -80,7 +80,9 @@ pub(super) struct Fetcher {
 impl Fetcher {
     pub(super) fn new(source: JwksUrl) -> Result<Self, FetchError> {
         if !is_private(&source.url) {
-            return Err(FetchError::NotPrivate { url: source.url });
+            return Err(FetchError::NotPrivate {
+                url: source.url.into(),
+            });
         }
         let redirects = reqwest::redirect::Policy::custom(|attempt| {
             if attempt.previous().len() > REDIRECTS_MAX || !is_private(attempt.url()) {
@@ -95,7 +97,7 @@ impl Fetcher {
             .no_proxy()
             .build()
             .map_err(|error| FetchError::Unreachable {
-                url: source.url.clone(),
+                url: source.url.to_string(),
                 source: error,
             })?;
         Ok(Self { source, client })
@@ -106,12 +108,12 @@ impl Fetcher {
     /// # Cancel safety
     /// Dropping the future drops the connection; nothing else is held.
     pub(super) async fn fetch(&self) -> Result<TrustedKeys, FetchError> {
-        let url = || self.source.url.clone();
+        let url = || self.source.url.to_string();
         let unreachable = |source: reqwest::Error| FetchError::Unreachable {
             url: url(),
             source: source.without_url(),
         };
-        let mut answer = self.client.get(url()).send().await.map_err(unreachable)?;
+        let mut answer = self.client.get(self.source.url.clone()).send().await.map_err(unreachable)?;
         if answer.status() != reqwest::StatusCode::OK {
             return Err(FetchError::Status {
                 url: url(),
