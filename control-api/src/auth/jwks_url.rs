@@ -13,6 +13,8 @@ use super::{KeyError, TrustedKeys};
 pub(super) const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Longest time for the whole fetch.
 const FETCH_MS_MAX: u64 = 5_000;
+/// Least time between two fetches that unknown key ids cause, in seconds.
+pub const UNKNOWN_KID_WAIT_S: u64 = 30;
 /// Most redirects followed.
 const REDIRECTS_MAX: usize = 3;
 
@@ -27,9 +29,34 @@ pub struct JwksUrl {
     pub unknown_kid_wait_s: u64,
 }
 
+impl JwksUrl {
+    /// A URL that is asked on this interval, and for unknown keys at most every [`UNKNOWN_KID_WAIT_S`].
+    ///
+    /// # Errors
+    /// [`FetchError::NotAUrl`].
+    pub fn new(url: &str, refresh_every: Duration) -> Result<Self, FetchError> {
+        Ok(Self {
+            url: url.parse().map_err(|error| FetchError::NotAUrl {
+                url: url.to_owned(),
+                why: format!("{error}"),
+            })?,
+            refresh_every,
+            unknown_kid_wait_s: UNKNOWN_KID_WAIT_S,
+        })
+    }
+}
+
 /// Why a fetch brought no keys.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
+    /// Not a URL.
+    #[error("`{url}` is no URL: {why}")]
+    NotAUrl {
+        /// The text.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A URL that anyone on the way could answer.
     #[error("{url} is neither https nor on loopback: anyone on the way could replace the keys")]
     NotPrivate {
@@ -113,7 +140,12 @@ impl Fetcher {
             url: url(),
             source: source.without_url(),
         };
-        let mut answer = self.client.get(self.source.url.clone()).send().await.map_err(unreachable)?;
+        let mut answer = self
+            .client
+            .get(self.source.url.clone())
+            .send()
+            .await
+            .map_err(unreachable)?;
         if answer.status() != reqwest::StatusCode::OK {
             return Err(FetchError::Status {
                 url: url(),
