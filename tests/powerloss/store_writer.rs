@@ -9,12 +9,16 @@ mod workload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use littorald::store::blobs::{BlobDigest, Blobs};
 use littorald::store::{Seq, Store, StoreError};
 
 /// Transactions under way at the same time.
 const WINDOW: u64 = 6;
+
+/// Set by the first transaction that could not be submitted: those behind it would get its number.
+static STOPPED: AtomicBool = AtomicBool::new(false);
 
 async fn commit(store: Store, blobs: Blobs, seq: Seq) -> Result<Seq, StoreError> {
     let component = workload::component(seq);
@@ -24,14 +28,16 @@ async fn commit(store: Store, blobs: Blobs, seq: Seq) -> Result<Seq, StoreError>
         incoming.write(&bytes).ok()?;
         incoming.finish(&BlobDigest::of(&bytes)).ok()
     });
+    if matches!(lease, Some(None)) {
+        STOPPED.store(true, Ordering::Relaxed);
+    }
     let lease = match lease {
-        Some(None) => {
+        _ if STOPPED.load(Ordering::Relaxed) => {
             return Err(StoreError::Unavailable {
                 reason: "its component could not be kept".into(),
             });
         }
-        Some(kept) => kept,
-        None => None,
+        lease => lease.flatten(),
     };
     store
         .commit(workload::transaction(

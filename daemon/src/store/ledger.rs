@@ -38,6 +38,9 @@ const FILE_TO_CONTENTS: u64 = 16;
 const LOCK_STEPS_MAX: u32 = 200;
 const LOCK_STEP: Duration = Duration::from_millis(10);
 
+/// A key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
 /// Why sled did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LedgerError {
@@ -220,7 +223,7 @@ impl Reader {
         first: &[u8],
         end: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LedgerError> {
+    ) -> Result<Vec<Entry>, LedgerError> {
         guarded(|| {
             let mut entries = Vec::with_capacity(limit);
             for piece in self.db().range(first..end).rev() {

@@ -16,8 +16,8 @@
 //!
 //! sled 0.34 is the node's database, and its last stable release is known to have come up unopenable, or to have
 //! given back less than was there, after abrupt stops. So each group of transactions is written twice, in forms that
-//! share no code: to an append-only journal with checksums ([`export`]) and to sled ([`ledger`]). At each start both
-//! are read whole and compared byte for byte, and whichever is whole mends the other ([`recover`]). The state is
+//! share no code: to an append-only journal with checksums (`export`) and to sled (`ledger`). At each start both
+//! are read whole and compared byte for byte, and whichever is whole mends the other (`recover`). The state is
 //! small, bounded by [`StoreOptions::contents_bytes_max`], so that this takes milliseconds.
 //!
 //! # What each sync buys
