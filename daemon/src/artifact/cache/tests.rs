@@ -17,6 +17,9 @@ const BOUNDS: CacheBounds = CacheBounds {
 const COMPAT: CompatHash = CompatHash([7; 32]);
 const COMPONENT: ComponentDigest = ComponentDigest([1; 32]);
 
+/// Does harm to a stored file.
+type Spoil<'a> = &'a dyn Fn(&Path);
+
 struct Node {
     dir: TempDir,
     cache: ArtifactCache,
@@ -230,7 +233,7 @@ fn another_engines_artifact_is_missing_under_its_own_name_and_refused_under_this
 fn links_pipes_folders_and_loose_permissions_are_refused() {
     let node = Node::new();
     let elsewhere = node.dir.path().join("elsewhere");
-    let cases: [(&str, &dyn Fn(&Path)); 6] = [
+    let cases: [(&str, Spoil<'_>); 6] = [
         ("regular", &|path| {
             fs::rename(path, &elsewhere).unwrap();
             symlink(&elsewhere, path).unwrap();
