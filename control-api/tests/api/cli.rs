@@ -399,11 +399,9 @@ async fn eavesdrop(node: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
                 let there = async {
                     let mut chunk = [0; 16 * 1024];
                     while let Ok(count @ 1..) = from_client.read(&mut chunk).await {
-                        let mut notes = notes.lock().unwrap();
                         // A request begins a chunk, but the one before may not have ended in a line.
-                        notes.push(b'\n');
-                        notes.extend_from_slice(&chunk[..count]);
-                        drop(notes);
+                        let note = [b"\n", &chunk[..count]].concat();
+                        notes.lock().unwrap().extend(note);
                         if to_server.write_all(&chunk[..count]).await.is_err() {
                             break;
                         }
