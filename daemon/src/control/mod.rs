@@ -28,7 +28,6 @@ use control_api::auth::Clock;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
@@ -80,7 +79,6 @@ pub struct Control {
     logs: LogRings,
     collect: Notify,
     tracker: TaskTracker,
-    shutdown: CancellationToken,
 }
 
 impl Control {

@@ -8,7 +8,7 @@ use control_api::error::PlaneError;
 use control_api::statement::SignedStatement;
 use edge_config::Digest;
 
-use super::state::{NameArtifacts, VersionDetails};
+use super::state::VersionDetails;
 use super::supervise::Home;
 use super::upload::{blocking, internal};
 use super::views;

@@ -271,6 +271,7 @@ impl Control {
                 Written::Unchanged,
             ));
         }
+        let _kept = self.publishing(statement.digest);
         let compiled = self
             .compiled(&bytes, &statement.digest, ticket, tell)
             .await?;
