@@ -17,6 +17,12 @@ const ROUNDS: u64 = 200;
 /// A fresh directory every so many rounds: the first moments of a store's life are its most fragile.
 const ROUNDS_PER_LIFE: u64 = 10;
 
+/// A directory in memory where there is one: the shim stands in for the disk, and kill -9 leaves the kernel's own copy
+/// alone on any filesystem, so a real disk would only add its waits.
+fn home() -> TempDir {
+    TempDir::new_in("/dev/shm").unwrap_or_else(|_| TempDir::new().unwrap())
+}
+
 /// The writer, and its lines as they come.
 struct Writer {
     child: Child,
@@ -170,13 +176,13 @@ fn tally(counts: &mut BTreeMap<String, u64>, what: String) {
 fn kill_minus_nine_loses_nothing_acknowledged() {
     let mut coins = Coins(1);
     let (mut acks, mut recoveries) = (0, BTreeMap::new());
-    let mut dir = TempDir::new().unwrap();
+    let mut dir = home();
     let mut model = Model::default();
     // What the last round was found at: whoever opened the store then was told so.
     let mut before = 0;
     for round in 0..ROUNDS {
         if round % ROUNDS_PER_LIFE == 0 {
-            dir = TempDir::new().unwrap();
+            dir = home();
             model = Model::default();
             before = 0;
         }
@@ -204,13 +210,13 @@ fn power_loss_loses_nothing_acknowledged() {
     let shim = Shim::build();
     let mut coins = Coins(2);
     let (mut acks, mut unacknowledged, mut recoveries) = (0, 0, BTreeMap::new());
-    let mut dir = TempDir::new().unwrap();
+    let mut dir = home();
     let mut model = Model::default();
     // What the last round was found at: whoever opened the store then was told so.
     let mut before = 0;
     for round in 0..ROUNDS {
         if round % ROUNDS_PER_LIFE == 0 {
-            dir = TempDir::new().unwrap();
+            dir = home();
             model = Model::default();
             before = 0;
         }
@@ -252,7 +258,7 @@ fn power_loss_loses_nothing_acknowledged() {
 #[test]
 fn a_disk_that_ignores_syncs_is_noticed() {
     let shim = Shim::build();
-    let dir = TempDir::new().unwrap();
+    let dir = home();
     check(dir.path(), 0, &mut Model::default());
     let watch = shim.watch(dir.path()).unwrap();
     let mut said = Said::default();
@@ -275,7 +281,7 @@ fn a_failing_disk_ends_the_service_and_takes_nothing_acknowledged_with_it() {
     let mut coins = Coins(3);
     let mut model = Model::default();
     for round in 0..24_u64 {
-        let dir = TempDir::new().unwrap();
+        let dir = home();
         check(dir.path(), 0, &mut model);
         let watch = shim.watch(dir.path()).unwrap();
         let mut said = Said::default();
