@@ -5,9 +5,11 @@
 //! and client, build and test without them.
 
 pub mod auth;
+pub mod cli;
 pub mod client;
 mod encode;
 pub mod error;
+mod json;
 pub mod keypair;
 pub mod plane;
 pub mod problem;

@@ -317,6 +317,26 @@ async fn a_bomb_ends_at_its_memory() {
 }
 
 #[tokio::test]
+async fn however_little_memory_there_is_memory_is_what_the_refusal_names() {
+    let bytes = guest("hello.wasm");
+    let mut refused = 0;
+    for memory_mib_max in 1..16 {
+        let limits = CompileLimits {
+            memory_bytes_max: memory_mib_max << 20,
+            ..limits()
+        };
+        match compile_with(&bytes, &limits).await.report {
+            Ok(_) => {}
+            Err(CompileError::TooCostly {
+                what: Cost::Memory { .. },
+            }) => refused += 1,
+            Err(other) => panic!("{memory_mib_max} MiB: {other:?}"),
+        }
+    }
+    assert!((1..15).contains(&refused), "{refused} of 15 refused");
+}
+
+#[tokio::test]
 async fn a_bomb_ends_at_its_wall_clock() {
     let limits = CompileLimits {
         wall_max: Duration::from_millis(300),

@@ -14,6 +14,8 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::json;
+
 /// Most keys that one source may hold.
 pub const KEYS_MAX: usize = 64;
 /// Longest `kid` in bytes.
@@ -176,7 +178,7 @@ fn members(text: &str) -> Result<Vec<Value>, KeyError> {
     struct Set {
         keys: Vec<Value>,
     }
-    let set: Set = serde_json::from_str(text).map_err(|error| KeyError::NotASet {
+    let set: Set = json::object(text.as_bytes()).map_err(|error| KeyError::NotASet {
         why: error.to_string(),
     })?;
     if set.keys.len() > KEYS_MAX {

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::jwks::{TrustedKey, TrustedKeys};
+use crate::json;
+
 use super::{Principal, Scope, TokenFault};
 
 /// Longest token that is looked at, in bytes.
@@ -58,8 +60,8 @@ impl TokenHeader {
         let header = URL_SAFE_NO_PAD
             .decode(header)
             .map_err(|error| malformed(format!("its header is not base64url: {error}")))?;
-        let raw: Raw = serde_json::from_slice(&header)
-            .map_err(|error| malformed(format!("its header: {error}")))?;
+        let raw: Raw =
+            json::object(&header).map_err(|error| malformed(format!("its header: {error}")))?;
         let algorithm = match raw.alg.as_str() {
             "EdDSA" => Algorithm::EdDSA,
             "ES256" => Algorithm::ES256,

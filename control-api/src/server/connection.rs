@@ -21,9 +21,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for a request's headers, and longest silence between two requests.
-const HEADER_MS_MAX: u64 = 10_000;
-/// Most bytes of a request's headers, the statement's 8 KiB and the token's 8 KiB among them.
+/// Bytes of unfinished headers after which a request is refused, the statement's 8 KiB and the token's 8 KiB among them.
+/// hyper looks after each read, and a read may double the buffer: what ends within twice as much can still pass.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Most header fields of a request.
 const HEADERS_MAX: usize = 64;
@@ -34,8 +33,14 @@ const LINGER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 /// Serves one connection; ends with it, or after the request under way once `shutdown` is cancelled.
-pub(super) async fn serve<I>(io: I, router: Router, shutdown: CancellationToken)
-where
+///
+/// `header_timeout` bounds the wait for a request's headers, and with it the silence between two requests.
+pub(super) async fn serve<I>(
+    io: I,
+    router: Router,
+    header_timeout: Duration,
+    shutdown: CancellationToken,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = TowerToHyperService::new(router);
@@ -44,7 +49,7 @@ where
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(HEADER_MS_MAX))
+        .header_read_timeout(header_timeout)
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(io), service);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Api;
+use crate::json;
 use crate::problem::{Fault, RequestError};
 use crate::view::PageRequest;
 
@@ -195,7 +196,7 @@ impl<T: DeserializeOwned + Send> FromRequest<Api> for JsonBody<T> {
                 }
             })?
             .to_bytes();
-        let value = serde_json::from_slice(&body).map_err(|error| {
+        let value = json::object(&body).map_err(|error| {
             let why = error.to_string();
             if error.is_data() {
                 RequestError::JsonShape { why }

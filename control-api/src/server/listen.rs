@@ -16,6 +16,8 @@ use super::{Api, ApiOptions, connection, router};
 
 /// Most connections at once, where the configuration says nothing else.
 pub const CONNECTIONS_MAX: usize = 256;
+/// Longest wait for a request's headers, in milliseconds, where the configuration says nothing else.
+pub const HEADER_MS_MAX: u64 = 10_000;
 /// Longest wait for requests under way once the server is told to stop.
 const DRAIN_MS_MAX: u64 = 10_000;
 /// Pause after an accept error such as running out of descriptors.
@@ -34,6 +36,8 @@ pub struct ListenOptions {
     pub unix_open: Vec<std::os::unix::net::UnixListener>,
     /// Most connections at once; more wait in the backlog.
     pub connections_max: usize,
+    /// Longest wait for a request's headers, and longest silence between two requests.
+    pub header_timeout: Duration,
 }
 
 impl Default for ListenOptions {
@@ -44,6 +48,7 @@ impl Default for ListenOptions {
             tcp_open: Vec::new(),
             unix_open: Vec::new(),
             connections_max: CONNECTIONS_MAX,
+            header_timeout: Duration::from_millis(HEADER_MS_MAX),
         }
     }
 }
@@ -114,6 +119,7 @@ pub struct Server {
     router: Router,
     closing: CancellationToken,
     connections: Arc<Semaphore>,
+    header_timeout: Duration,
     _socket_file: Option<SocketFile>,
 }
 
@@ -163,6 +169,7 @@ impl Server {
             router: router(Api::new(api, closing.clone())),
             closing,
             connections: Arc::new(Semaphore::new(listen.connections_max)),
+            header_timeout: listen.header_timeout,
             _socket_file: socket_file,
         })
     }
@@ -197,6 +204,7 @@ impl Server {
                 listener,
                 self.router.clone(),
                 Arc::clone(&self.connections),
+                self.header_timeout,
                 shutdown.clone(),
             ));
         }
@@ -220,6 +228,7 @@ async fn accept(
     listener: Listener,
     router: Router,
     permits: Arc<Semaphore>,
+    header_timeout: Duration,
     shutdown: CancellationToken,
 ) {
     let mut connections = JoinSet::new();
@@ -240,8 +249,12 @@ async fn accept(
                     let (router, shutdown) = (router.clone(), shutdown.clone());
                     connections.spawn(async move {
                         match stream {
-                            Stream::Tcp(stream) => connection::serve(stream, router, shutdown).await,
-                            Stream::Unix(stream) => connection::serve(stream, router, shutdown).await,
+                            Stream::Tcp(stream) => {
+                                connection::serve(stream, router, header_timeout, shutdown).await;
+                            }
+                            Stream::Unix(stream) => {
+                                connection::serve(stream, router, header_timeout, shutdown).await;
+                            }
                         }
                         drop(permit);
                     });

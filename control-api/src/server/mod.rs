@@ -39,7 +39,7 @@ use crate::error::PlaneError;
 use crate::plane::ControlPlane;
 use crate::problem::{Fault, RequestError};
 use followers::Followers;
-pub use listen::{CONNECTIONS_MAX, ListenError, ListenOptions, Listening, Server};
+pub use listen::{CONNECTIONS_MAX, HEADER_MS_MAX, ListenError, ListenOptions, Listening, Server};
 pub use openapi::openapi_json;
 
 /// Largest JSON body, in bytes, where the configuration says nothing else.

@@ -127,7 +127,8 @@ pub enum JobState {
     },
     /// Accepted and durable.
     Done {
-        /// What became of it.
+        /// What became of it; `version` is the job's own member, beside this state.
+        #[serde(rename = "module_version")]
         version: Box<ModuleVersion>,
         /// Whether this upload wrote anything.
         written: super::Written,

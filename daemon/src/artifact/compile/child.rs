@@ -84,7 +84,7 @@ async fn run() -> io::Result<()> {
             peak_rss_bytes: peak_rss_bytes(status),
         }),
         Ok(Err(failure)) => Answer::Failed(failure),
-        Err(panic) => Answer::Failed(Failure::DoesNotCompile(panic_line(&*panic))),
+        Err(panic) => Answer::Failed(gave_up(panic_line(&*panic))),
     };
     send(&mut writer, &answer).await
 }
@@ -188,6 +188,16 @@ fn or_out_of_memory(error: &wasmtime::Error, otherwise: fn(String) -> Failure) -
 /// An error and its causes in one line.
 fn line_of(error: &wasmtime::Error) -> String {
     one_line(&format!("{error:#}"), bounds::MESSAGE_BYTES_MAX)
+}
+
+/// A panic in the code generator.
+fn gave_up(line: String) -> Failure {
+    // Its threads found no room for their stacks.
+    if line.contains("ThreadPoolBuildError") {
+        Failure::OutOfMemory
+    } else {
+        Failure::DoesNotCompile(line)
+    }
 }
 
 fn panic_line(panic: &(dyn std::any::Any + Send)) -> String {

@@ -6,7 +6,8 @@
 //!
 //! Upstream does not treat exhaustion while compiling as a vulnerability: the limits here are all there is.
 //! - *Memory* is bounded by `RLIMIT_DATA`, which counts what a process may write to: heap, thread stacks, anonymous
-//!   mappings. `RLIMIT_AS` would also count address space that is merely reserved (64 MiB for each allocator arena,
+//!   mappings (a component that takes more than 64 MiB was stopped with 59 MiB resident, at a bound of 256 MiB with
+//!   227 MiB). `RLIMIT_AS` would also count address space that is merely reserved (64 MiB for each allocator arena,
 //!   the executable, guard regions): the same bound then holds for less, and for another amount on each box. It is
 //!   set as well, wider, against reservations without end.
 //! - *CPU time* by `RLIMIT_CPU`, over all threads, in whole seconds.

@@ -1,0 +1,323 @@
+//! `littoral deploy`: sign, upload, wait, route, print the URL.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context as Hash, SHA256};
+use edge_config::{Digest, HostPattern, ModuleName, PathPrefix, RouteId, TenantName};
+use serde_json::json;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::output::{facts, table};
+use super::progress::Progress;
+use super::token::seconds;
+use crate::auth::system_clock;
+use crate::client::{Client, ClientError, Component, UploadAnswer, UploadRequest};
+use crate::keypair::PrivateKey;
+use crate::problem::Kind;
+use crate::statement::{Statement, sign};
+use crate::view::{Job, JobState, Precondition, Route, RouteWrite, UploadDryRun};
+
+/// Pause between two looks at a job.
+const POLL_MS: u64 = 200;
+
+/// Signs a component, uploads it, waits until it is compiled, routes a hostname to it, and prints the URL.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The component
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The tenant
+    #[arg(long)]
+    tenant: TenantName,
+    /// The module
+    #[arg(long)]
+    module: ModuleName,
+    /// The hostname, exact or `*.wildcard`, to route to it
+    #[arg(long, required_unless_present_any = ["no_route", "dry_run"])]
+    host: Option<HostPattern>,
+    /// The path prefix to route to it
+    #[arg(long, default_value = "/", value_name = "PATH")]
+    path: PathPrefix,
+    /// The publisher's private key, from `littoral keygen`
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The version; by default the time in seconds, or one above the highest accepted
+    #[arg(long)]
+    version: Option<u64>,
+    /// How long the signed statement is valid
+    #[arg(long, default_value = "1h", value_parser = seconds, value_name = "TIME")]
+    lifetime: u64,
+    /// Say what would happen and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Upload only; leave routes alone
+    #[arg(long, conflicts_with = "host")]
+    no_route: bool,
+}
+
+pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
+    let client = context.client()?;
+    let key = PrivateKey::read(&arguments.key)?;
+    let (digest, component_bytes) = hash(&arguments.file).map_err(|source| {
+        Failure::local(
+            format!("{} cannot be read", arguments.file.display()),
+            source,
+        )
+    })?;
+    let now = system_clock()();
+    let version = match arguments.version {
+        Some(version) => version,
+        None => next_version(&client, &arguments, now).await?,
+    };
+    let statement = Statement {
+        tenant: arguments.tenant.clone(),
+        module: arguments.module.clone(),
+        version,
+        digest,
+        iat: now,
+        exp: now.saturating_add(arguments.lifetime),
+    };
+    let upload = UploadRequest {
+        tenant: arguments.tenant.clone(),
+        module: arguments.module.clone(),
+        statement: Some(sign(&key, &statement)),
+        component: Component::File(arguments.file.clone()),
+        precondition: Precondition::None,
+        respond_async: true,
+    };
+    let progress = Progress::new();
+    let sent = move |bytes| progress.sent(bytes, component_bytes);
+    if arguments.dry_run {
+        let answer = client.upload_dry_run(&upload, sent).await;
+        progress.clear();
+        return show_dry_run(context, &client, &arguments, answer?).await;
+    }
+    let answer = client.upload(&upload, sent).await;
+    progress.clear();
+    let (version, created) = match answer? {
+        UploadAnswer::Done { version, created } => (version.value, created),
+        UploadAnswer::Accepted(job) => {
+            let (version, written) = wait(&client, &arguments.tenant, job, progress).await?;
+            (version, written != crate::view::Written::Unchanged)
+        }
+    };
+    let routed = match arguments.host.clone().filter(|_| !arguments.no_route) {
+        None => None,
+        Some(host) => {
+            let id = RouteId::new(host, arguments.path.clone());
+            let write = RouteWrite {
+                module: arguments.module.clone(),
+                version: None,
+            };
+            let put = client
+                .put_route(&arguments.tenant, &id, &write, Precondition::None)
+                .await?;
+            let node = client.node().await?;
+            Some((url(&put.resource.value, &node.http), put.resource.value))
+        }
+    };
+    let value = json!({
+        "version": version,
+        "created": created,
+        "route": routed.as_ref().map(|(_, route)| route),
+        "url": routed.as_ref().map(|(url, _)| url),
+    });
+    context.show(&value, || match &routed {
+        Some((url, _)) => format!("{url}\n"),
+        None => format!(
+            "{} version {} is {}\n",
+            arguments.module,
+            version.version,
+            if created { "accepted" } else { "there already" }
+        ),
+    })
+}
+
+/// The time, or one above the highest accepted: versions of a module only rise.
+async fn next_version(client: &Client, arguments: &Arguments, now: u64) -> Result<u64, Failure> {
+    let highest = match client.module(&arguments.tenant, &arguments.module).await {
+        Ok(module) => module.value.highest_version,
+        Err(ClientError::Problem(problem)) if problem.kind() == Some(Kind::ModuleNotFound) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(now.max(highest.saturating_add(1)))
+}
+
+/// Polls a job to its end. A job ends by itself: the node bounds its queue and its compiler.
+async fn wait(
+    client: &Client,
+    tenant: &TenantName,
+    mut job: Job,
+    progress: Progress,
+) -> Result<(crate::view::ModuleVersion, crate::view::Written), Failure> {
+    loop {
+        progress.job(&job.state);
+        match job.state {
+            JobState::Done { version, written } => return Ok((*version, written)),
+            JobState::Failed { problem } => return Err(Failure::Job(problem)),
+            JobState::Queued { .. } | JobState::Compiling { .. } => {
+                tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+                job = match client.job(tenant, &job.id).await {
+                    Ok(job) => job,
+                    Err(error) => {
+                        progress.clear();
+                        return Err(error.into());
+                    }
+                };
+            }
+        }
+    }
+}
+
+async fn show_dry_run(
+    context: &Context,
+    client: &Client,
+    arguments: &Arguments,
+    upload: UploadDryRun,
+) -> Result<(), Failure> {
+    let route = match &arguments.host {
+        None => None,
+        Some(host) => {
+            let id = RouteId::new(host.clone(), arguments.path.clone());
+            let write = RouteWrite {
+                module: arguments.module.clone(),
+                version: None,
+            };
+            let answer = client
+                .put_route_dry_run(&arguments.tenant, &id, &write, Precondition::None)
+                .await;
+            match answer {
+                Ok(answer) => Some(json!(answer)),
+                // Before its first upload a module has no route to try.
+                Err(ClientError::Problem(problem))
+                    if problem.kind() == Some(Kind::ModuleNotFound) =>
+                {
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    context.show(&json!({ "upload": upload, "route": route }), || {
+        dry_run_text(&upload)
+    })
+}
+
+fn dry_run_text(upload: &UploadDryRun) -> String {
+    let inspection = &upload.inspection;
+    let mut text = facts(&[
+        ("would be accepted", upload.accepted.to_string()),
+        (
+            "serves",
+            upload.world.clone().unwrap_or_else(|| "nothing".to_owned()),
+        ),
+        ("digest", upload.digest.to_string()),
+        ("component bytes", upload.component_bytes.to_string()),
+        (
+            "memory declared",
+            format!("{} bytes", inspection.memory_initial_bytes),
+        ),
+        (
+            "memory allowed",
+            format!("{} bytes", upload.instance_memory_bytes_max),
+        ),
+        ("already compiled", upload.artifact_ready.to_string()),
+    ]);
+    if !inspection.imports.is_empty() {
+        let rows: Vec<_> = inspection
+            .imports
+            .iter()
+            .map(|import| {
+                let granted = if import.granted { "granted" } else { "missing" };
+                [import.name.clone(), granted.to_owned()]
+            })
+            .collect();
+        text.push('\n');
+        text.push_str(&table(["IMPORT", ""], &rows));
+    }
+    if !upload.problems.is_empty() {
+        let rows: Vec<_> = upload
+            .problems
+            .iter()
+            .map(|problem| {
+                let title = Kind::from_uri(&problem.problem_type)
+                    .map_or(problem.problem_type.as_str(), |kind| kind.title());
+                [title.to_owned(), problem.detail.clone()]
+            })
+            .collect();
+        text.push('\n');
+        text.push_str(&table(["PROBLEM", "DETAIL"], &rows));
+    }
+    text
+}
+
+/// Where a route answers, as far as this side can tell: its host, the node's first listener's port, its path.
+fn url(route: &Route, http: &[String]) -> String {
+    let port = http
+        .first()
+        .and_then(|address| address.rsplit_once(':'))
+        .map(|(_, port)| port)
+        .filter(|port| *port != "80")
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    format!("http://{}{port}{}", route.host, route.path)
+}
+
+fn hash(path: &Path) -> std::io::Result<(Digest, u64)> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hash = Hash::new(&SHA256);
+    let mut scratch = vec![0; 64 * 1024];
+    let mut bytes = 0;
+    loop {
+        let count = file.read(&mut scratch)?;
+        let Some(read) = scratch.get(..count).filter(|read| !read.is_empty()) else {
+            break;
+        };
+        hash.update(read);
+        bytes += read.len() as u64;
+    }
+    let digest = hash.finish();
+    let digest = <[u8; 32]>::try_from(digest.as_ref()).expect("SHA-256 has 32 bytes");
+    Ok((Digest::from_bytes(digest), bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_has_the_ports_of_the_node() {
+        let route = Route {
+            id: "hello.localhost/".parse().unwrap(),
+            host: "hello.localhost".parse().unwrap(),
+            path: "/".parse().unwrap(),
+            module: "hello".parse().unwrap(),
+            version: None,
+            serves_version: 1,
+        };
+        let at = |http: &[&str]| {
+            let http: Vec<_> = http.iter().map(|&text| text.to_owned()).collect();
+            url(&route, &http)
+        };
+        assert_eq!(at(&["127.0.0.1:8080"]), "http://hello.localhost:8080/");
+        assert_eq!(at(&["[::]:8080"]), "http://hello.localhost:8080/");
+        assert_eq!(at(&["0.0.0.0:80"]), "http://hello.localhost/");
+        assert_eq!(at(&[]), "http://hello.localhost/");
+    }
+
+    #[test]
+    fn digests_are_those_of_the_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("empty");
+        std::fs::write(&path, b"").unwrap();
+        let (digest, bytes) = hash(&path).unwrap();
+        assert_eq!(bytes, 0);
+        assert_eq!(
+            digest.hex(),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+    }
+}

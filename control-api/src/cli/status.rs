@@ -1,0 +1,48 @@
+//! `littoral status`: how the node stands.
+
+use super::context::Context;
+use super::failure::Failure;
+use super::output::facts;
+
+pub(super) async fn run(context: &Context) -> Result<(), Failure> {
+    let status = context.client()?.status().await?;
+    context.show(&status, || {
+        facts(&[
+            ("node", status.node.clone()),
+            ("state", format!("{:?}", status.state).to_lowercase()),
+            (
+                "version",
+                format!("{} (wasmtime {})", status.version, status.wasmtime),
+            ),
+            ("up", format!("{} s", status.uptime_s)),
+            ("serves on", status.http.join(" ")),
+            ("tenants", status.tenants.to_string()),
+            ("modules", status.modules.to_string()),
+            ("routes", status.routes.to_string()),
+            ("artifacts", status.artifacts.to_string()),
+            ("compile queue", status.compile_queue.to_string()),
+            (
+                "worker",
+                format!(
+                    "{}, pid {}, {} restarts, {} instances, {} modules resident",
+                    if status.worker.ready {
+                        "ready"
+                    } else {
+                        "not ready"
+                    },
+                    status.worker.pid,
+                    status.worker.restarts,
+                    status.worker.instances,
+                    status.worker.resident_modules
+                ),
+            ),
+            (
+                "revision",
+                format!(
+                    "{} (worker serves {})",
+                    status.revision, status.worker.table_revision
+                ),
+            ),
+        ])
+    })
+}

@@ -1,0 +1,11 @@
+//! The admin API over real sockets, its client and its command line, against a control plane in memory.
+
+mod access;
+mod cli;
+mod jwks;
+mod listening;
+mod logs;
+mod shapes;
+mod support;
+mod tokens;
+mod uploads;

@@ -1,0 +1,21 @@
+# Recipes for people; CI runs .ci/run, which does the same and installs what it needs.
+
+# what CI runs
+check:
+    cargo fmt --all --check
+    tests/guests/build --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo deny check
+    cargo test --workspace --locked
+
+# a node with a demo tenant
+run *arguments:
+    cargo run --release --bin littorald -- dev {{arguments}}
+
+# one suite, for instance: just suite functional
+suite name *arguments:
+    cargo test -p littoral-tests --test {{name}} {{arguments}}
+
+# the checked-in OpenAPI document and the generated pages, after a change to the contract
+update:
+    UPDATE=1 cargo test -p control-api -p edge-config
