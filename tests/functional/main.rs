@@ -7,4 +7,16 @@
     reason = "test code: a panic is the message"
 )]
 
+mod bodies;
+mod command_line;
+mod configuration;
+mod crash;
 mod dev;
+mod lifecycle;
+mod observe;
+mod routing;
+mod settings;
+mod statements;
+mod storage;
+mod tokens;
+mod workers;

@@ -29,6 +29,7 @@ const TOKEN_LIFETIME_S: u64 = 3600;
 pub struct Builder {
     keys: Vec<(String, serde_json::Value)>,
     home: TempDir,
+    issuer: Option<Arc<PrivateKey>>,
 }
 
 /// A node under test. Ends when dropped.
@@ -37,6 +38,7 @@ pub struct TestEdge {
     process: Process,
     http: SocketAddr,
     client: Client,
+    issuer: Option<Arc<PrivateKey>>,
 }
 
 impl Builder {
@@ -45,6 +47,13 @@ impl Builder {
     pub fn set(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
         self.keys.push((key.to_owned(), value.into()));
         self
+    }
+
+    /// Has the node believe tokens of this key, whose public half is in this JWKS file, and no others.
+    #[must_use]
+    pub fn trusting(mut self, issuer: PrivateKey, jwks: PathBuf) -> Self {
+        self.issuer = Some(Arc::new(issuer));
+        self.set("auth.jwks_files", serde_json::json!([text(&jwks)]))
     }
 
     /// The folder that the node will have, to put files there.
@@ -70,12 +79,24 @@ impl Builder {
         .collect();
         std::fs::write(home.join("littoral.toml"), text).expect("the folder is ours");
         let mut process = start(home);
-        let (client, http) = ready(home, &mut process).await;
+        let (client, http) = ready(home, self.issuer.as_deref(), &mut process).await;
         TestEdge {
             home: self.home,
             process,
             http,
             client,
+            issuer: self.issuer,
+        }
+    }
+}
+
+fn list(folder: &Path, files: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            list(&path, files);
+        } else {
+            files.push(path.display().to_string());
         }
     }
 }
@@ -91,14 +112,20 @@ fn start(home: &Path) -> Process {
 }
 
 /// Waits until a node serves; gives its client and where it serves.
-async fn ready(home: &Path, process: &mut Process) -> (Client, SocketAddr) {
+async fn ready(
+    home: &Path,
+    issuer: Option<&PrivateKey>,
+    process: &mut Process,
+) -> (Client, SocketAddr) {
     let key = home.join("data/keys/admin.key");
     until("the node is ready", async || {
         if let Some(status) = process.ended() {
             panic!("littorald ended with {status}:\n{}", process.log_tail());
         }
-        let key = PrivateKey::read(&key).ok()?;
-        let client = client_of(home, &key);
+        let client = match issuer {
+            Some(issuer) => client_of(home, issuer),
+            None => client_of(home, &PrivateKey::read(&key).ok()?),
+        };
         client.ready().await.ok()?;
         let status = client.status().await.ok()?;
         Some((client, status.http.first()?.parse().ok()?))
@@ -135,6 +162,7 @@ impl TestEdge {
         Builder {
             keys: Vec::new(),
             home: tempfile::tempdir().expect("a temporary folder"),
+            issuer: None,
         }
     }
 
@@ -188,6 +216,39 @@ impl TestEdge {
         format!("unix:{}", self.home.path().join("admin.sock").display())
     }
 
+    /// One request to the admin API as it is: `fields` are further lines of its head.
+    pub async fn admin_ask(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let fields: String = fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let length = body.len();
+        let mut wire = self.admin_wire().await;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Length: {length}\r\n{fields}\r\n"
+        );
+        // A refusal may come, and the connection be closed, before all of the body is sent.
+        let _ = wire.try_send(head).await;
+        let _ = wire.try_send(body).await;
+        wire.answer().await
+    }
+
+    /// The last change, and the files of components and artifacts: what a refused upload must leave as it was.
+    pub async fn left(&self) -> (u64, Vec<String>) {
+        let mut files = Vec::new();
+        for folder in ["components", "artifacts"] {
+            list(&self.data().join(folder), &mut files);
+        }
+        files.sort();
+        (self.status().await.revision, files)
+    }
+
     /// A bare connection to the admin API.
     pub async fn admin_wire(&self) -> Wire {
         Wire::to_unix(&self.home.path().join("admin.sock")).await
@@ -203,12 +264,12 @@ impl TestEdge {
         Wire::to(self.http).await
     }
 
-    /// Sends these very bytes on a connection of their own, and reads until the node closes it.
+    /// Sends these very bytes on a connection of their own, and reads until the node closes it: the last request must
+    /// make it do so.
     pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut wire = self.wire().await;
         // The node may close before it has read all: what it said counts.
         let _ = wire.try_send(bytes).await;
-        wire.finish().await;
         String::from_utf8_lossy(&wire.rest().await).into_owned()
     }
 
@@ -277,7 +338,8 @@ impl TestEdge {
     pub async fn start_again(&mut self) {
         assert!(self.process.ended().is_some(), "the node still runs");
         self.process = start(self.home.path());
-        (self.client, self.http) = ready(self.home.path(), &mut self.process).await;
+        let issuer = self.issuer.as_deref();
+        (self.client, self.http) = ready(self.home.path(), issuer, &mut self.process).await;
     }
 
     /// Stops and starts it.
