@@ -38,7 +38,10 @@ async fn main() {
     let began = Instant::now();
     let engine = Engine::new(&compiler_config(&shape)).unwrap();
     let compat = CompatHash::of(&engine);
-    println!("engine and compatibility hash: {:.2} ms", ms(began.elapsed()));
+    println!(
+        "engine and compatibility hash: {:.2} ms",
+        ms(began.elapsed())
+    );
 
     let folder = tempfile::tempdir_in(".").unwrap();
     let bounds = CacheBounds {
@@ -79,7 +82,10 @@ async fn main() {
         }
 
         let began = Instant::now();
-        compiler.inspect(&file, bytes.len() as u64, &limits(0)).await.unwrap();
+        compiler
+            .inspect(&file, bytes.len() as u64, &limits(0))
+            .await
+            .unwrap();
         time(4, began);
 
         let (report, output) = last.as_ref().unwrap();
@@ -130,7 +136,8 @@ fn limits(niceness: u8) -> CompileLimits {
         wall_max: Duration::from_secs(300),
         memory_bytes_max: 4 << 30,
         output_bytes_max: BYTES_MAX,
-        threads_max: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap()),
+        threads_max: std::thread::available_parallelism()
+            .map_or(1, |n| u32::try_from(n.get()).unwrap()),
         niceness,
     }
 }

@@ -16,7 +16,7 @@ use control_api::keypair::PrivateKey;
 use control_api::statement::{self, Statement};
 use control_api::token::{TokenRequest, mint};
 use control_api::view::{Precondition, RouteWrite, TenantWrite};
-use edge_config::{Config, RawConfig, Digest, ModuleName, RouteId, TenantName};
+use edge_config::{Config, Digest, ModuleName, RawConfig, RouteId, TenantName};
 use serde_json::json;
 
 use crate::control::{Node, Started};
@@ -60,7 +60,13 @@ pub async fn run(options: DevOptions) -> Result<(), Box<dyn Error>> {
         Some(data) => data,
         None => user_data_folder()?,
     };
-    let node = Node::bind(configuration(&data, options.http, options.admin, &options.log)?).await?;
+    let node = Node::bind(configuration(
+        &data,
+        options.http,
+        options.admin,
+        &options.log,
+    )?)
+    .await?;
     let started = node.started();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let set_up = async {
@@ -89,7 +95,11 @@ fn configuration(
 ) -> Result<Config, Box<dyn Error>> {
     let mut raw = RawConfig::default();
     raw.node.name = Some(NODE.to_owned());
-    raw.node.data_dir = Some(data.to_str().ok_or("the data folder's name is not UTF-8")?.to_owned());
+    raw.node.data_dir = Some(
+        data.to_str()
+            .ok_or("the data folder's name is not UTF-8")?
+            .to_owned(),
+    );
     raw.http.listen = Some(vec![http.to_string()]);
     raw.admin.listen = Some(admin.to_string());
     raw.log.level = Some(log.to_owned());
@@ -105,38 +115,73 @@ fn configuration(
 async fn set_up(data: &Path, started: &Started) -> Result<serde_json::Value, Box<dyn Error>> {
     let (http, admin) = (
         started.http.first().ok_or("the node serves nowhere")?,
-        started.admin.first().ok_or("the admin API is served nowhere")?,
+        started
+            .admin
+            .first()
+            .ok_or("the admin API is served nowhere")?,
     );
-    let admin_key = started.admin_key.as_deref().ok_or("the node has no admin key of its own")?;
+    let admin_key = started
+        .admin_key
+        .as_deref()
+        .ok_or("the node has no admin key of its own")?;
     let folder = data.join("dev");
     std::fs::create_dir_all(&folder)?;
     let token_file = folder.join("token");
     let token = admin_token(admin_key)?;
     write_private(&token_file, &token)?;
     let key_file = folder.join("publisher.key");
-    let publisher = if key_file.exists() { PrivateKey::read(&key_file)? } else { new_key(&key_file)? };
+    let publisher = if key_file.exists() {
+        PrivateKey::read(&key_file)?
+    } else {
+        new_key(&key_file)?
+    };
 
     let client = Client::new(&format!("http://{admin}"), Some(token))?;
     let tenant: TenantName = TENANT.parse()?;
     let module: ModuleName = MODULE.parse()?;
     let route: RouteId = ROUTE.parse()?;
     if client.tenant(&tenant).await.is_err() {
-        client.put_tenant(&tenant, &TenantWrite::default(), Precondition::Absent).await?;
+        client
+            .put_tenant(&tenant, &TenantWrite::default(), Precondition::Absent)
+            .await?;
     }
     let public = publisher.public();
-    client.put_key(&tenant, &publisher.kid().parse()?, &public, Precondition::None).await?;
+    client
+        .put_key(
+            &tenant,
+            &publisher.kid().parse()?,
+            &public,
+            Precondition::None,
+        )
+        .await?;
     deploy_hello(&client, &publisher, &tenant, &module).await?;
-    let write = RouteWrite { module, version: None };
-    client.put_route(&tenant, &route, &write, Precondition::None).await?;
+    let write = RouteWrite {
+        module,
+        version: None,
+    };
+    client
+        .put_route(&tenant, &route, &write, Precondition::None)
+        .await?;
 
     let url = format!("http://{}:{}/", route.host().as_str(), http.port());
-    eprintln!("Littoral serves on http://{http}, admin API on http://{admin}, data in {}", data.display());
+    eprintln!(
+        "Littoral serves on http://{http}, admin API on http://{admin}, data in {}",
+        data.display()
+    );
     eprintln!();
     eprintln!("    curl {url}");
     eprintln!();
-    eprintln!("where the system does not resolve it: curl --resolve {}:{}:{} {url}", route.host().as_str(), http.port(), http.ip());
+    eprintln!(
+        "where the system does not resolve it: curl --resolve {}:{}:{} {url}",
+        route.host().as_str(),
+        http.port(),
+        http.ip()
+    );
     eprintln!("to deploy your own, in another terminal:");
-    eprintln!("    export LITTORAL_ADMIN=http://{admin} LITTORAL_TOKEN_FILE={}", token_file.display());
+    eprintln!(
+        "    export LITTORAL_ADMIN=http://{admin} LITTORAL_TOKEN_FILE={}",
+        token_file.display()
+    );
     eprintln!(
         "    littoral deploy your.wasm --tenant {TENANT} --module yours --host yours.localhost --key {}",
         key_file.display()
@@ -162,7 +207,11 @@ async fn deploy_hello(
     let now = system_clock()();
     let mut version = now;
     if let Ok(known) = client.module(tenant, module).await {
-        let active = known.value.versions.iter().find(|kept| kept.version == known.value.active_version);
+        let active = known
+            .value
+            .versions
+            .iter()
+            .find(|kept| kept.version == known.value.active_version);
         if active.is_some_and(|active| active.digest == digest) {
             return Ok(());
         }
@@ -210,7 +259,12 @@ fn new_key(path: &Path) -> Result<PrivateKey, Box<dyn Error>> {
 /// Replaces a file that only this user may read.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(text.as_bytes())
 }
 
@@ -223,8 +277,13 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// `$XDG_DATA_HOME` (XDG Base Directory Specification), or its default.
 fn user_data_folder() -> Result<PathBuf, Box<dyn Error>> {
-    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let base = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")));
-    Ok(base.ok_or("neither XDG_DATA_HOME nor HOME is set: name a folder with --data")?.join("littoral-dev"))
+    Ok(base
+        .ok_or("neither XDG_DATA_HOME nor HOME is set: name a folder with --data")?
+        .join("littoral-dev"))
 }
-

@@ -19,7 +19,10 @@ pub mod worker;
 /// Ready when the process is told to stop: SIGTERM from a supervisor, SIGINT from a terminal.
 pub async fn until_told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+    match (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) {
         (Ok(mut terminate), Ok(mut interrupt)) => {
             tokio::select! {
                 _ = terminate.recv() => {}

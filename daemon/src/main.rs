@@ -82,12 +82,18 @@ fn configuration(path: Option<PathBuf>) -> Result<Config, ExitCode> {
     let text = match &path {
         None => String::new(),
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
-            eprintln!("littorald: cannot read the configuration {}: {error}", path.display());
+            eprintln!(
+                "littorald: cannot read the configuration {}: {error}",
+                path.display()
+            );
             refused
         })?,
     };
     Config::parse(&text, std::env::vars_os()).map_err(|errors| {
-        let place = path.map_or_else(|| "the environment".to_owned(), |path| path.display().to_string());
+        let place = path.map_or_else(
+            || "the environment".to_owned(),
+            |path| path.display().to_string(),
+        );
         eprintln!("littorald: {place} is refused:");
         for error in errors {
             eprintln!("  {error}");
@@ -114,7 +120,11 @@ fn print_config(config: &Config, json: bool) -> ExitCode {
 }
 
 fn run(config: Config) -> ExitCode {
-    logging::start(config.log.level.as_str(), config.log.format.as_str() == "json", "control");
+    logging::start(
+        config.log.level.as_str(),
+        config.log.format.as_str() == "json",
+        "control",
+    );
     in_runtime(async move {
         let node = Node::bind(config).await?;
         let started = node.started();
@@ -126,14 +136,17 @@ fn run(config: Config) -> ExitCode {
                  (`littoral token create --key`)"
             );
         }
-        node.run(littorald::until_told_to_stop(), || tracing::info!("ready")).await?;
+        node.run(littorald::until_told_to_stop(), || tracing::info!("ready"))
+            .await?;
         Ok(())
     })
 }
 
 fn in_runtime(work: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) -> ExitCode {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(CONTROL_THREADS).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {

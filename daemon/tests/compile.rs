@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use littorald::artifact::compile::{CompileError, CompileJob, CompileLimits, CompileReport, Compiler, Cost};
+use littorald::artifact::compile::{
+    CompileError, CompileJob, CompileLimits, CompileReport, Compiler, Cost,
+};
 use littorald::artifact::inspect::{InspectError, Inspection};
 use littorald::artifact::name::CompatHash;
 use littorald::engine::{EngineShape, compiler_config};
@@ -20,8 +22,8 @@ use littorald::link::World;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wasm_encoder::{
-    BlockType, CodeSection, ComponentBuilder, ComponentExportKind, ComponentTypeRef, Function, FunctionSection,
-    Instruction, InstanceType, Module, PrimitiveValType, TypeSection, ValType,
+    BlockType, CodeSection, ComponentBuilder, ComponentExportKind, ComponentTypeRef, Function,
+    FunctionSection, InstanceType, Instruction, Module, PrimitiveValType, TypeSection, ValType,
 };
 use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
@@ -95,18 +97,27 @@ fn read_all(file: &File) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_guest_for_each_world_becomes_the_native_code_that_wasmtime_makes_of_it() {
-    for (name, world) in [("hello.wasm", World::Proxy02), ("hello-p3.wasm", World::Service03)] {
+    for (name, world) in [
+        ("hello.wasm", World::Proxy02),
+        ("hello-p3.wasm", World::Service03),
+    ] {
         let bytes = guest(name);
         let outcome = compile_with(&bytes, &limits()).await;
         let report = outcome.report.unwrap();
         assert_eq!(report.inspection.world, Some(world));
-        assert_eq!(outcome.inspected, [report.inspection.clone()]);
+        assert_eq!(outcome.inspected, std::slice::from_ref(&report.inspection));
         assert_eq!(report.compat, CompatHash::for_shape(&shape()).unwrap());
         let native = read_all(&outcome.output);
         assert_eq!(native.len() as u64, report.artifact_bytes);
-        assert!(report.cpu_ms > 0 && report.peak_rss_bytes > 1 << 20, "{report:?}");
+        assert!(
+            report.cpu_ms > 0 && report.peak_rss_bytes > 1 << 20,
+            "{report:?}"
+        );
         let here = Engine::new(&compiler_config(&shape())).unwrap();
-        assert!(native == here.precompile_component(&bytes).unwrap(), "{name} differs");
+        assert!(
+            native == here.precompile_component(&bytes).unwrap(),
+            "{name} differs"
+        );
     }
 }
 
@@ -119,8 +130,14 @@ async fn a_dry_run_tells_what_a_component_is_even_where_it_would_not_run() {
         .unwrap();
     assert_eq!(inspection.imports_missing(), ["acme:nothing/here@1.2.3"]);
     assert_eq!(inspection.world, Some(World::Proxy02));
-    let text = compiler().inspect(&file_of(b"{}"), 2, &limits()).await.unwrap_err();
-    assert!(matches!(text, CompileError::Refused(InspectError::Text { .. })), "{text:?}");
+    let text = compiler()
+        .inspect(&file_of(b"{}"), 2, &limits())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(text, CompileError::Refused(InspectError::Text { .. })),
+        "{text:?}"
+    );
 }
 
 #[tokio::test]
@@ -128,7 +145,10 @@ async fn what_is_no_component_is_refused_before_anything_is_compiled() {
     for (bytes, expected) in [
         (&b""[..], InspectError::Empty),
         (b"\0asm\x01\0\0\0", InspectError::CoreModule),
-        (&guest("hello.wasm")[..30_000], InspectError::Truncated { at_byte: 30_000 }),
+        (
+            &guest("hello.wasm")[..30_000],
+            InspectError::Truncated { at_byte: 30_000 },
+        ),
     ] {
         match error_of(bytes, &limits()).await {
             CompileError::Refused(refused) => assert_eq!(refused, expected),
@@ -145,7 +165,10 @@ fn importing(name: &str, exports: impl FnOnce(&mut InstanceType)) -> Vec<u8> {
     let ty = component.type_instance(None, &instance);
     component.import(name, ComponentTypeRef::Instance(ty));
     let empty = component.type_instance(None, &InstanceType::new());
-    let empty = component.import("wasi:random/insecure-seed@0.2.0", ComponentTypeRef::Instance(empty));
+    let empty = component.import(
+        "wasi:random/insecure-seed@0.2.0",
+        ComponentTypeRef::Instance(empty),
+    );
     component.export(
         "wasi:http/incoming-handler@0.2.0",
         ComponentExportKind::Instance,
@@ -168,7 +191,12 @@ async fn a_component_without_a_handler_is_told_what_it_has_instead() {
     let mut component = ComponentBuilder::default();
     let ty = component.type_instance(None, &InstanceType::new());
     let imported = component.import("wasi:random/insecure@0.2.0", ComponentTypeRef::Instance(ty));
-    component.export("wasi:cli/run@0.2.0", ComponentExportKind::Instance, imported, None);
+    component.export(
+        "wasi:cli/run@0.2.0",
+        ComponentExportKind::Instance,
+        imported,
+        None,
+    );
     match error_of(&component.finish(), &limits()).await {
         CompileError::ExportsNotServed { names } => assert_eq!(names, ["wasi:cli/run@0.2.0"]),
         other => panic!("{other:?}"),
@@ -178,11 +206,18 @@ async fn a_component_without_a_handler_is_told_what_it_has_instead() {
 #[tokio::test]
 async fn an_import_of_another_type_and_an_export_of_another_type_do_not_link() {
     let wrong_import = importing("wasi:random/insecure@0.2.0", |instance| {
-        instance.ty().function().params([("len", PrimitiveValType::S8)]).result(None);
+        instance
+            .ty()
+            .function()
+            .params([("len", PrimitiveValType::S8)])
+            .result(None);
         instance.export("get-insecure-random-u64", ComponentTypeRef::Func(0));
     });
     let wrong_export = importing("wasi:random/insecure@0.2.0", |_| {});
-    for (bytes, word) in [(wrong_import, "get-insecure-random-u64"), (wrong_export, "handle")] {
+    for (bytes, word) in [
+        (wrong_import, "get-insecure-random-u64"),
+        (wrong_export, "handle"),
+    ] {
         match error_of(&bytes, &limits()).await {
             CompileError::DoesNotLink { message } => {
                 assert!(message.contains(word), "{message}");
@@ -281,7 +316,12 @@ async fn bomb_with_a_cpu_limit() {
         }
     };
     assert!(
-        matches!(error, CompileError::TooCostly { what: Cost::CpuTime { s_max: 1 } }),
+        matches!(
+            error,
+            CompileError::TooCostly {
+                what: Cost::CpuTime { s_max: 1 }
+            }
+        ),
         "{error:?}"
     );
     assert!(ticks > 20, "{ticks} turns of the event loop in a second");
@@ -293,7 +333,10 @@ async fn bomb_with_a_cpu_limit() {
 fn a_bomb_ends_at_its_cpu_time_while_the_parent_does_other_things_and_does_not_grow() {
     let output = alone("bomb_with_a_cpu_limit").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
 }
 
 /// One of the tests here that are not tests, to be run in a process of its own.
@@ -314,6 +357,121 @@ async fn a_bomb_ends_at_its_memory() {
         matches!(error, CompileError::TooCostly { what: Cost::Memory { bytes_max } } if bytes_max == 64 << 20),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn the_bombs_among_the_test_guests_end_as_what_they_are() {
+    let limits = CompileLimits {
+        memory_bytes_max: 96 << 20,
+        ..limits()
+    };
+    let greedy = error_of(&guest("compile-bomb.wasm"), &limits).await;
+    assert!(
+        matches!(
+            greedy,
+            CompileError::TooCostly {
+                what: Cost::Memory { .. }
+            }
+        ),
+        "{greedy:?}"
+    );
+    let limits = CompileLimits {
+        cpu_s_max: 1,
+        memory_bytes_max: 1 << 30,
+        ..limits
+    };
+    let slow = error_of(&guest("compile-bomb-slow.wasm"), &limits).await;
+    assert!(
+        matches!(
+            slow,
+            CompileError::TooCostly {
+                what: Cost::CpuTime { s_max: 1 }
+            }
+        ),
+        "{slow:?}"
+    );
+}
+
+/// A module of one function.
+fn module_of(locals: u32, body: impl FnOnce(&mut Function)) -> Module {
+    let mut module = Module::new();
+    let mut types = TypeSection::new();
+    types.ty().function([], []);
+    module.section(&types);
+    let mut declared = FunctionSection::new();
+    declared.function(0);
+    module.section(&declared);
+    let mut function = Function::new([(locals, ValType::I32)]);
+    body(&mut function);
+    function.instruction(&Instruction::End);
+    let mut code = CodeSection::new();
+    code.function(&function);
+    module.section(&code);
+    module
+}
+
+#[tokio::test]
+async fn code_of_odd_shapes_ends_in_an_answer_about_the_component() {
+    let limits = CompileLimits {
+        cpu_s_max: 3,
+        memory_bytes_max: 256 << 20,
+        ..limits()
+    };
+    let deep_blocks = module_of(0, |body| {
+        for _ in 0..200_000 {
+            body.instruction(&Instruction::Block(BlockType::Empty));
+        }
+        for _ in 0..200_000 {
+            body.instruction(&Instruction::End);
+        }
+    });
+    let deep_ifs = module_of(1, |body| {
+        for _ in 0..50_000 {
+            body.instruction(&Instruction::LocalGet(0));
+            body.instruction(&Instruction::If(BlockType::Empty));
+        }
+        for _ in 0..50_000 {
+            body.instruction(&Instruction::Else);
+            body.instruction(&Instruction::End);
+        }
+    });
+    let deep_stack = module_of(1, |body| {
+        for _ in 0..500_000 {
+            body.instruction(&Instruction::LocalGet(0));
+        }
+        for _ in 0..499_999 {
+            body.instruction(&Instruction::I32Add);
+        }
+        body.instruction(&Instruction::LocalSet(0));
+    });
+    let wide_table = module_of(1, |body| {
+        body.instruction(&Instruction::Block(BlockType::Empty));
+        body.instruction(&Instruction::LocalGet(0));
+        body.instruction(&Instruction::BrTable(vec![0; 60_000].into(), 0));
+        body.instruction(&Instruction::End);
+    });
+    let many_locals = module_of(50_000, |body| {
+        for local in 0..50_000 {
+            body.instruction(&Instruction::LocalGet((local * 31 + 7) % 50_000));
+            body.instruction(&Instruction::LocalSet(local));
+        }
+    });
+    for (what, module) in [
+        ("deep blocks", deep_blocks),
+        ("deep ifs", deep_ifs),
+        ("deep stack", deep_stack),
+        ("wide table", wide_table),
+        ("many locals", many_locals),
+    ] {
+        let report = compile_with(&hello_with(&module), &limits).await.report;
+        assert!(
+            matches!(
+                report,
+                Ok(_) | Err(CompileError::TooCostly { .. } | CompileError::Refused(_))
+            ),
+            "{what}: {report:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -344,7 +502,12 @@ async fn a_bomb_ends_at_its_wall_clock() {
     };
     let error = error_of(&bomb(60, 1_000, 100), &limits).await;
     assert!(
-        matches!(error, CompileError::TooCostly { what: Cost::WallTime { ms_max: 300 } }),
+        matches!(
+            error,
+            CompileError::TooCostly {
+                what: Cost::WallTime { ms_max: 300 }
+            }
+        ),
         "{error:?}"
     );
 }
@@ -358,7 +521,12 @@ async fn native_code_larger_than_allowed_is_not_written() {
     let outcome = compile_with(&guest("hello.wasm"), &limits).await;
     let error = outcome.report.unwrap_err();
     assert!(
-        matches!(error, CompileError::TooCostly { what: Cost::Output { bytes_max: 50_000 } }),
+        matches!(
+            error,
+            CompileError::TooCostly {
+                what: Cost::Output { bytes_max: 50_000 }
+            }
+        ),
         "{error:?}"
     );
     assert_eq!(outcome.output.metadata().unwrap().len(), 0);
@@ -392,7 +560,16 @@ async fn a_program_that_is_not_there_is_this_nodes_own_fault() {
         .inspect(&file_of(&bytes), bytes.len() as u64, &limits())
         .await
         .unwrap_err();
-    assert!(matches!(error, CompileError::Internal { source: Some(_), .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            CompileError::Internal {
+                source: Some(_),
+                ..
+            }
+        ),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -421,7 +598,10 @@ fn the_child_dies_with_its_parent() {
         .unwrap();
     let mut child = None;
     while child.is_none() {
-        assert!(parent.try_wait().unwrap().is_none(), "the parent ended by itself");
+        assert!(
+            parent.try_wait().unwrap().is_none(),
+            "the parent ended by itself"
+        );
         child = child_of(parent.id());
         std::thread::yield_now();
     }
@@ -433,7 +613,11 @@ fn the_child_dies_with_its_parent() {
         tv_sec: 20,
         tv_nsec: 0,
     };
-    assert_eq!(poll(&mut ended, Some(&patience)).unwrap(), 1, "the child lives on");
+    assert_eq!(
+        poll(&mut ended, Some(&patience)).unwrap(),
+        1,
+        "the child lives on"
+    );
 }
 
 /// A compile child of process `pid` that has begun.
@@ -453,6 +637,14 @@ fn child_of(pid: u32) -> Option<i32> {
 
 fn peak_rss_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
 }

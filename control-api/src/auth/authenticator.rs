@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use edge_config::Config;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tokio::sync::Mutex;
@@ -31,6 +33,39 @@ pub struct AuthOptions {
     pub lifetime_s_max: u64,
     /// How far the issuer's clock and ours may differ, in seconds.
     pub clock_skew_s: u64,
+}
+
+impl AuthOptions {
+    /// What the operator's configuration says; keys of the node's own can be added to `jwks_files`.
+    ///
+    /// # Errors
+    /// [`AuthSetupError::Url`] for a JWKS URL that no client could ask.
+    pub fn from_config(config: &Config) -> Result<Self, AuthSetupError> {
+        let auth = &config.auth;
+        let jwks_url = auth
+            .jwks_url
+            .as_ref()
+            .map(|url| {
+                JwksUrl::new(
+                    url.as_str(),
+                    Duration::from_secs(auth.jwks_refresh_s.into()),
+                )
+            })
+            .transpose()
+            .map_err(AuthSetupError::Url)?;
+        Ok(Self {
+            audience: config.node.name.to_string(),
+            issuers: auth
+                .issuers
+                .iter()
+                .map(|issuer| issuer.as_str().to_owned())
+                .collect(),
+            jwks_files: auth.jwks_files.clone(),
+            jwks_url,
+            lifetime_s_max: auth.token_lifetime_s_max.into(),
+            clock_skew_s: auth.clock_skew_s.into(),
+        })
+    }
 }
 
 /// Why access control cannot be set up.

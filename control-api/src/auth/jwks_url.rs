@@ -13,6 +13,8 @@ use super::{KeyError, TrustedKeys};
 pub(super) const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Longest time for the whole fetch.
 const FETCH_MS_MAX: u64 = 5_000;
+/// Least time between two fetches that unknown key ids cause, in seconds.
+pub const UNKNOWN_KID_WAIT_S: u64 = 30;
 /// Most redirects followed.
 const REDIRECTS_MAX: usize = 3;
 
@@ -27,20 +29,45 @@ pub struct JwksUrl {
     pub unknown_kid_wait_s: u64,
 }
 
+impl JwksUrl {
+    /// A URL that is asked on this interval, and for unknown keys at most every [`UNKNOWN_KID_WAIT_S`].
+    ///
+    /// # Errors
+    /// [`FetchError::NotAUrl`].
+    pub fn new(url: &str, refresh_every: Duration) -> Result<Self, FetchError> {
+        Ok(Self {
+            url: url.parse().map_err(|error| FetchError::NotAUrl {
+                url: url.to_owned(),
+                why: format!("{error}"),
+            })?,
+            refresh_every,
+            unknown_kid_wait_s: UNKNOWN_KID_WAIT_S,
+        })
+    }
+}
+
 /// Why a fetch brought no keys.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
+    /// Not a URL.
+    #[error("`{url}` is no URL: {why}")]
+    NotAUrl {
+        /// The text.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A URL that anyone on the way could answer.
     #[error("{url} is neither https nor on loopback: anyone on the way could replace the keys")]
     NotPrivate {
         /// The URL.
-        url: Url,
+        url: String,
     },
     /// No answer, or not in time.
     #[error("{url} gave no answer")]
     Unreachable {
         /// The URL.
-        url: Url,
+        url: String,
         /// What happened.
         #[source]
         source: reqwest::Error,
@@ -49,7 +76,7 @@ pub enum FetchError {
     #[error("{url} answered {status}")]
     Status {
         /// The URL.
-        url: Url,
+        url: String,
         /// Its status.
         status: u16,
     },
@@ -57,13 +84,13 @@ pub enum FetchError {
     #[error("{url} answered more than {ANSWER_BYTES_MAX} bytes")]
     TooLong {
         /// The URL.
-        url: Url,
+        url: String,
     },
     /// Not a usable JWKS.
     #[error("{url} gave no usable keys")]
     Keys {
         /// The URL.
-        url: Url,
+        url: String,
         /// Why.
         #[source]
         source: KeyError,
@@ -80,7 +107,9 @@ pub(super) struct Fetcher {
 impl Fetcher {
     pub(super) fn new(source: JwksUrl) -> Result<Self, FetchError> {
         if !is_private(&source.url) {
-            return Err(FetchError::NotPrivate { url: source.url });
+            return Err(FetchError::NotPrivate {
+                url: source.url.into(),
+            });
         }
         let redirects = reqwest::redirect::Policy::custom(|attempt| {
             if attempt.previous().len() > REDIRECTS_MAX || !is_private(attempt.url()) {
@@ -95,7 +124,7 @@ impl Fetcher {
             .no_proxy()
             .build()
             .map_err(|error| FetchError::Unreachable {
-                url: source.url.clone(),
+                url: source.url.to_string(),
                 source: error,
             })?;
         Ok(Self { source, client })
@@ -106,12 +135,17 @@ impl Fetcher {
     /// # Cancel safety
     /// Dropping the future drops the connection; nothing else is held.
     pub(super) async fn fetch(&self) -> Result<TrustedKeys, FetchError> {
-        let url = || self.source.url.clone();
+        let url = || self.source.url.to_string();
         let unreachable = |source: reqwest::Error| FetchError::Unreachable {
             url: url(),
             source: source.without_url(),
         };
-        let mut answer = self.client.get(url()).send().await.map_err(unreachable)?;
+        let mut answer = self
+            .client
+            .get(self.source.url.clone())
+            .send()
+            .await
+            .map_err(unreachable)?;
         if answer.status() != reqwest::StatusCode::OK {
             return Err(FetchError::Status {
                 url: url(),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use authenticator::{AuthOptions, AuthSetupError, Authenticator};
 pub use error::{AuthError, TokenFault};
 pub use jwks::{KEYS_MAX, KeyError, TrustedKeys};
-pub use jwks_url::{FetchError, JwksUrl};
+pub use jwks_url::{FetchError, JwksUrl, UNKNOWN_KID_WAIT_S};
 pub use scope::{Need, Principal, Scope};
 
 /// The wall clock: seconds since 1970-01-01 UTC. Passed in, so that tests own time.

@@ -246,3 +246,77 @@ fn seconds(claim: &'static str, number: Number) -> Result<u64, TokenFault> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::keypair::{PrivateKey, jwks_document};
+    use crate::token::{TokenRequest, mint};
+
+    const NOW: u64 = 1_790_000_000;
+
+    fn check(token: &str, keys: &TrustedKeys) -> Result<Principal, TokenFault> {
+        let rules = Rules {
+            audience: "edge-1".to_owned(),
+            issuers: vec!["littoral".to_owned()],
+            lifetime_s_max: 3600,
+            clock_skew_s: 30,
+        };
+        verify(token, TokenHeader::read(token)?.choose(keys)?, &rules, NOW)
+    }
+
+    fn good() -> (String, TrustedKeys) {
+        let key = PrivateKey::generate().unwrap();
+        let request = TokenRequest {
+            issuer: "littoral".to_owned(),
+            subject: "tester".to_owned(),
+            audience: "edge-1".to_owned(),
+            scopes: vec![Scope::Deploy, Scope::Read],
+            tenant: Some("acme".parse().unwrap()),
+            lifetime_s: 600,
+        };
+        let keys = TrustedKeys::strict(&jwks_document(&[key.public()])).unwrap();
+        (mint(&key, &request, NOW).unwrap(), keys)
+    }
+
+    #[test]
+    fn what_was_minted_is_what_is_believed() {
+        let (token, keys) = good();
+        let principal = check(&token, &keys).unwrap();
+        assert_eq!(principal.who(), "tester (littoral)");
+        assert_eq!(principal.scopes, [Scope::Deploy, Scope::Read]);
+        assert_eq!(principal.tenant, Some("acme".parse().unwrap()));
+        assert_eq!(principal.expires_at, NOW + 630);
+    }
+
+    #[test]
+    fn dates_may_have_fractions_but_must_be_dates() {
+        let date = |text: &str| seconds("exp", text.parse().unwrap());
+        assert_eq!(date("1790000000.75").unwrap(), NOW);
+        assert_eq!(date("0").unwrap(), 0);
+        for bad in ["-1", "-0.5", "1e16", "18446744073709551615"] {
+            assert!(date(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_is_refused_without_a_panic(text in "\\PC{0,200}") {
+            let (_, keys) = good();
+            prop_assert!(check(&text, &keys).is_err());
+        }
+
+        #[test]
+        fn any_flipped_byte_fails(at in any::<prop::sample::Index>(), bits in 1_u8..128) {
+            let (token, keys) = good();
+            let mut bytes = token.into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] ^= bits;
+            if let Ok(text) = String::from_utf8(bytes) {
+                prop_assert!(check(&text, &keys).is_err(), "{text}");
+            }
+        }
+    }
+}

@@ -122,7 +122,7 @@ kinds! {
     StatementNotYetValid FORBIDDEN "statement-not-yet-valid" "The statement is not yet valid"
         "The statement's `iat` is ahead of the node's clock. Check both clocks.";
     StatementLifetime FORBIDDEN "statement-lifetime" "The statement is valid for too long"
-        "From `iat` to `exp` is longer than the node accepts, or not positive.";
+        "From `iat` to `exp` is longer than the node accepts (`lifetime_s_max`).";
     VersionNotAbove CONFLICT "version-not-above" "The version is not above the highest accepted"
         "Versions of a module only rise, also after deletion (`highest`). Sign a higher one, or route to a kept one.";
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use edge_config::Config;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -49,6 +50,21 @@ impl Default for ListenOptions {
             unix_open: Vec::new(),
             connections_max: CONNECTIONS_MAX,
             header_timeout: Duration::from_millis(HEADER_MS_MAX),
+        }
+    }
+}
+
+impl ListenOptions {
+    /// Where the operator's configuration says.
+    pub fn from_config(config: &Config) -> Self {
+        Self {
+            tcp: Some(config.admin.listen.socket_addr()),
+            unix: config
+                .admin
+                .unix_socket
+                .as_ref()
+                .map(|path| path.as_path().to_owned()),
+            ..Self::default()
         }
     }
 }

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use edge_config::Config;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -43,7 +44,7 @@ pub use listen::{CONNECTIONS_MAX, HEADER_MS_MAX, ListenError, ListenOptions, Lis
 pub use openapi::openapi_json;
 
 /// Largest JSON body, in bytes, where the configuration says nothing else.
-pub const BODY_JSON_BYTES_MAX: usize = 64 * 1024;
+pub const BODY_JSON_BYTES_MAX: usize = 256 * 1024;
 /// Longest wait for a whole JSON body.
 pub const BODY_JSON_MS_MAX: u64 = 10_000;
 /// Most open log streams of the whole node.
@@ -89,6 +90,14 @@ impl ApiOptions {
             log_followers_max: LOG_FOLLOWERS_MAX,
             log_followers_of_tenant_max: LOG_FOLLOWERS_OF_TENANT_MAX,
         }
+    }
+
+    /// With the bounds that the operator's configuration sets.
+    pub fn bounded_by(mut self, config: &Config) -> Self {
+        let kib = usize::try_from(config.admin.body_json_kib_max)
+            .expect("32 bits fit into an address on every machine this runs on");
+        self.body_json_bytes_max = kib * 1024;
+        self
     }
 }
 

@@ -182,3 +182,33 @@ async fn a_request_under_way_is_finished_before_the_end() {
     assert_eq!(answer.status(), 201);
     node.stop().await;
 }
+
+#[test]
+fn the_configuration_is_taken_over() {
+    let environment: [(&str, &str); 0] = [];
+    let text = r#"
+        [node]
+        name = "edge-7"
+        [admin]
+        listen = "127.0.0.1:7777"
+        unix_socket = "/run/littoral/admin.sock"
+        [auth]
+        issuers = ["one", "two"]
+        jwks_url = "https://id.example/jwks.json"
+        token_lifetime_s_max = 120
+    "#;
+    let config = edge_config::Config::parse(text, environment).unwrap();
+    let listen = ListenOptions::from_config(&config);
+    assert_eq!(listen.tcp, Some(([127, 0, 0, 1], 7777).into()));
+    assert_eq!(
+        listen.unix.as_deref(),
+        Some(std::path::Path::new("/run/littoral/admin.sock"))
+    );
+    let auth = AuthOptions::from_config(&config).unwrap();
+    assert_eq!(auth.audience, "edge-7");
+    assert_eq!(auth.issuers, ["one", "two"]);
+    assert_eq!(auth.lifetime_s_max, 120);
+    let url = auth.jwks_url.unwrap();
+    assert_eq!(url.url.as_str(), "https://id.example/jwks.json");
+    assert_eq!(url.refresh_every, Duration::from_secs(300));
+}

@@ -1,5 +1,11 @@
 //! The admin API over real sockets, its client and its command line, against a control plane in memory.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test"
+)]
+
 mod access;
 mod cli;
 mod jwks;

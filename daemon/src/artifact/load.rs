@@ -50,7 +50,9 @@ mod tests {
         let shape = EngineShape::fit(4, 16 << 20, 1 << 47, false).unwrap();
         let compiler = Engine::new(&compiler_config(&shape)).unwrap();
         let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/built/hello.wasm");
-        let native = compiler.precompile_component(&std::fs::read(guest).unwrap()).unwrap();
+        let native = compiler
+            .precompile_component(&std::fs::read(guest).unwrap())
+            .unwrap();
 
         let dir = tempfile::tempdir().unwrap();
         let key = ArtifactKey::open_or_create(&dir.path().join("keys")).unwrap();
@@ -60,15 +62,21 @@ mod tests {
             artifacts_max: 10,
         };
         let compat = CompatHash::of(&compiler);
-        let cache = ArtifactCache::open(&dir.path().join("artifacts"), key, compat, bounds).unwrap();
+        let cache =
+            ArtifactCache::open(&dir.path().join("artifacts"), key, compat, bounds).unwrap();
         let mut draft = cache.begin().unwrap();
         draft.write_all(&native).unwrap();
         let component = ComponentDigest([1; 32]);
-        let stored = cache.commit(&draft, native.len() as u64, &component, &|_| true).unwrap();
+        let stored = cache
+            .commit(&draft, native.len() as u64, &component, &|_| true)
+            .unwrap();
         let file = cache.open_verified(&stored.name, &component).unwrap();
 
         let engine = Engine::new(&runtime_config(&shape)).unwrap();
         let loaded = load(&engine, file.into()).unwrap();
-        host::linker(&engine).unwrap().instantiate_pre(&loaded).unwrap();
+        host::linker(&engine)
+            .unwrap()
+            .instantiate_pre(&loaded)
+            .unwrap();
     }
 }

@@ -118,7 +118,9 @@ mod tests {
     #[test]
     fn the_version_is_the_one_in_the_lock_file() {
         let lock = include_str!("../../../Cargo.lock");
-        let (_, after) = lock.split_once("name = \"wasmtime\"\nversion = \"").unwrap();
+        let (_, after) = lock
+            .split_once("name = \"wasmtime\"\nversion = \"")
+            .unwrap();
         let (version, _) = after.split_once('"').unwrap();
         assert_eq!(version, WASMTIME_VERSION);
     }

@@ -25,7 +25,11 @@ pub(super) struct Plan {
 impl Plan {
     /// The resource already is as asked.
     pub(super) fn nothing() -> Self {
-        Self { edits: Vec::new(), written: Written::Unchanged, audit: AuditRecord::default() }
+        Self {
+            edits: Vec::new(),
+            written: Written::Unchanged,
+            audit: AuditRecord::default(),
+        }
     }
 
     /// A change named `action` to `resource`.
@@ -36,11 +40,19 @@ impl Plan {
             resource,
             ..AuditRecord::default()
         };
-        Self { edits: Vec::new(), written: Written::Updated, audit }
+        Self {
+            edits: Vec::new(),
+            written: Written::Updated,
+            audit,
+        }
     }
 
     pub(super) fn written(mut self, was_there: bool) -> Self {
-        self.written = if was_there { Written::Updated } else { Written::Created };
+        self.written = if was_there {
+            Written::Updated
+        } else {
+            Written::Created
+        };
         self
     }
 
@@ -67,8 +79,13 @@ impl Plan {
 
 fn audited<T: Serialize>(value: &T) -> Vec<u8> {
     // Views serialise; if one did not, the entry would say so and the change would go on.
-    let json = serde_json::to_vec(value).unwrap_or_else(|error| format!("\"{error}\"").into_bytes());
-    if json.len() <= AUDITED_BYTES_MAX { json } else { format!("{{\"left_out_bytes\":{}}}", json.len()).into_bytes() }
+    let json =
+        serde_json::to_vec(value).unwrap_or_else(|error| format!("\"{error}\"").into_bytes());
+    if json.len() <= AUDITED_BYTES_MAX {
+        json
+    } else {
+        format!("{{\"left_out_bytes\":{}}}", json.len()).into_bytes()
+    }
 }
 
 /// Checks a precondition against the revision of what is there.
@@ -80,7 +97,9 @@ pub(super) fn check(precondition: Precondition, current: Option<u64>) -> Result<
         (Precondition::None, _) | (Precondition::Absent, None) => Ok(()),
         (Precondition::Absent, Some(current)) => Err(PlaneError::AlreadyThere { current }),
         (Precondition::Revision(wanted), Some(current)) if wanted == current => Ok(()),
-        (Precondition::Revision(wanted), Some(current)) => Err(PlaneError::RevisionMismatch { wanted, current }),
+        (Precondition::Revision(wanted), Some(current)) => {
+            Err(PlaneError::RevisionMismatch { wanted, current })
+        }
         (Precondition::Revision(wanted), None) => Err(PlaneError::RevisionOfNothing { wanted }),
     }
 }
@@ -132,7 +151,11 @@ impl Control {
         );
         transaction.known_good_time_s = Some(plan.audit.at_s);
         transaction.audit = Some(plan.audit);
-        let revision = self.store().commit(transaction).await.map_err(store_error)?;
+        let revision = self
+            .store()
+            .commit(transaction)
+            .await
+            .map_err(store_error)?;
         let changes = {
             let mut state = self.write();
             let affected = affected(&state, &plan.edits);
@@ -145,7 +168,9 @@ impl Control {
         }
         drop(one_at_a_time);
         if published {
-            self.supervisor().applied(revision, super::APPLIED_PATIENCE).await;
+            self.supervisor()
+                .applied(revision, super::APPLIED_PATIENCE)
+                .await;
         }
         Ok(plan.written)
     }
@@ -153,6 +178,9 @@ impl Control {
 
 /// What the outside is told of a store that fails; the log has the rest.
 pub(super) fn store_error(error: StoreError) -> PlaneError {
-    tracing::error!(error = logging::chain(&error), "a change could not be made durable");
+    tracing::error!(
+        error = logging::chain(&error),
+        "a change could not be made durable"
+    );
     PlaneError::StoreUnavailable
 }

@@ -3,13 +3,60 @@
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
+use edge_config::Digest;
+
 use super::Control;
 use super::state::NameArtifacts;
 use crate::link::ArtifactName;
 use crate::logging;
 use crate::store::blobs::BlobDigest;
 
+/// An upload that has not committed yet: nothing of its component is collected until this is dropped.
+pub(super) struct Publishing<'a> {
+    control: &'a Control,
+    digest: Digest,
+}
+
+impl Drop for Publishing<'_> {
+    fn drop(&mut self) {
+        let mut publishing = self
+            .control
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = publishing.get_mut(&self.digest) {
+            *count -= 1;
+            if *count == 0 {
+                publishing.remove(&self.digest);
+            }
+        }
+    }
+}
+
 impl Control {
+    /// Keeps the artifact of an upload's component.
+    pub(super) fn publishing(&self, digest: Digest) -> Publishing<'_> {
+        let mut publishing = self
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *publishing.entry(digest).or_default() += 1;
+        Publishing {
+            control: self,
+            digest,
+        }
+    }
+
+    /// The components of uploads that have not committed yet.
+    pub(super) fn publishing_now(&self) -> Vec<Digest> {
+        self.publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .copied()
+            .collect()
+    }
+
     /// Has components and artifacts that nothing refers to removed before long.
     pub(super) fn collect_soon(&self) {
         self.collect.notify_one();
@@ -28,19 +75,37 @@ impl Control {
 
     fn collect_now(&self) {
         // The lock of changes is not held: a lease covers what an upload has named and not committed yet.
-        let referenced = || self.read().referenced().map(|digest| BlobDigest::from_bytes(*digest.as_bytes())).collect();
+        let referenced = || {
+            self.read()
+                .referenced()
+                .map(|digest| BlobDigest::from_bytes(*digest.as_bytes()))
+                .collect()
+        };
         match self.blobs.collect(referenced) {
             Ok(collected) if collected.removed > 0 => {
-                tracing::info!(removed = collected.removed, bytes = collected.removed_bytes, "components removed");
+                tracing::info!(
+                    removed = collected.removed,
+                    bytes = collected.removed_bytes,
+                    "components removed"
+                );
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(error = logging::chain(&error), "components could not be removed"),
+            Err(error) => tracing::warn!(
+                error = logging::chain(&error),
+                "components could not be removed"
+            ),
         }
         let artifacts: HashSet<ArtifactName> = {
             let state = self.read();
-            state.referenced().map(|digest| self.artifact_of(digest)).collect()
+            state
+                .referenced()
+                .map(|digest| self.artifact_of(digest))
+                .collect()
         };
-        match self.cache.drop_unreferenced(&|name| artifacts.contains(name)) {
+        match self
+            .cache
+            .drop_unreferenced(&|name| artifacts.contains(name))
+        {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "artifacts removed"),
             Err(error) => tracing::warn!(%error, "artifacts could not be removed"),

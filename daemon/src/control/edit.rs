@@ -4,26 +4,59 @@ use edge_config::{KeyId, ModuleName, RouteId, TenantName};
 
 use super::state::{Affected, Module, PublisherKey, RouteTarget, State, TenantSettings};
 use crate::store::{
-    FloorRecord, Key, ModuleRecord, PublisherKeyRecord, Record, RouteRecord, TenantRecord, Transaction,
-    VersionRecord,
+    FloorRecord, Key, ModuleRecord, PublisherKeyRecord, Record, RouteRecord, TenantRecord,
+    Transaction, VersionRecord,
 };
 
 /// One edit. Several make a change, which is durable as a whole or not at all.
 #[derive(Debug, Clone)]
 pub(super) enum Edit {
-    PutTenant { tenant: TenantName, settings: TenantSettings },
+    PutTenant {
+        tenant: TenantName,
+        settings: TenantSettings,
+    },
     /// With its keys, modules and routes.
-    DeleteTenant { tenant: TenantName },
-    PutKey { tenant: TenantName, kid: KeyId, key: PublisherKey },
-    DeleteKey { tenant: TenantName, kid: KeyId },
-    PutModule { tenant: TenantName, name: ModuleName, module: Module },
-    DeleteModule { tenant: TenantName, name: ModuleName },
+    DeleteTenant {
+        tenant: TenantName,
+    },
+    PutKey {
+        tenant: TenantName,
+        kid: KeyId,
+        key: PublisherKey,
+    },
+    DeleteKey {
+        tenant: TenantName,
+        kid: KeyId,
+    },
+    PutModule {
+        tenant: TenantName,
+        name: ModuleName,
+        module: Module,
+    },
+    DeleteModule {
+        tenant: TenantName,
+        name: ModuleName,
+    },
     /// The highest version of a module that is going away.
-    PutFloor { tenant: TenantName, module: ModuleName, highest_version: u64 },
+    PutFloor {
+        tenant: TenantName,
+        module: ModuleName,
+        highest_version: u64,
+    },
     /// The module is back, and carries its highest version itself.
-    DeleteFloor { tenant: TenantName, module: ModuleName },
-    PutRoute { tenant: TenantName, id: RouteId, target: RouteTarget },
-    DeleteRoute { tenant: TenantName, id: RouteId },
+    DeleteFloor {
+        tenant: TenantName,
+        module: ModuleName,
+    },
+    PutRoute {
+        tenant: TenantName,
+        id: RouteId,
+        target: RouteTarget,
+    },
+    DeleteRoute {
+        tenant: TenantName,
+        id: RouteId,
+    },
 }
 
 /// The records that make edits durable, on top of `state`.
@@ -32,25 +65,44 @@ pub(super) fn transaction(state: &State, edits: &[Edit]) -> Transaction {
     for edit in edits {
         match edit {
             Edit::PutTenant { tenant, settings } => {
-                transaction.puts.push(Record::Tenant(tenant_record(tenant, settings)));
+                transaction
+                    .puts
+                    .push(Record::Tenant(tenant_record(tenant, settings)));
             }
             Edit::DeleteTenant { tenant } => delete_tenant(state, tenant, &mut transaction.deletes),
             Edit::PutKey { tenant, kid, key } => {
-                transaction.puts.push(Record::PublisherKey(PublisherKeyRecord {
-                    tenant: tenant.to_string(),
-                    kid: kid.to_string(),
-                    public_key: key.public_key.to_vec(),
-                    added_at_s: key.added_at_s,
-                }));
+                transaction
+                    .puts
+                    .push(Record::PublisherKey(PublisherKeyRecord {
+                        tenant: tenant.to_string(),
+                        kid: kid.to_string(),
+                        public_key: key.public_key.to_vec(),
+                        added_at_s: key.added_at_s,
+                    }));
             }
             Edit::DeleteKey { tenant, kid } => {
-                transaction.deletes.push(Key::PublisherKey { tenant: tenant.to_string(), kid: kid.to_string() });
+                transaction.deletes.push(Key::PublisherKey {
+                    tenant: tenant.to_string(),
+                    kid: kid.to_string(),
+                });
             }
-            Edit::PutModule { tenant, name, module } => {
-                transaction.puts.push(Record::Module(module_record(tenant, name, module)));
+            Edit::PutModule {
+                tenant,
+                name,
+                module,
+            } => {
+                transaction
+                    .puts
+                    .push(Record::Module(module_record(tenant, name, module)));
             }
-            Edit::DeleteModule { tenant, name } => transaction.deletes.push(module_key(tenant, name)),
-            Edit::PutFloor { tenant, module, highest_version } => {
+            Edit::DeleteModule { tenant, name } => {
+                transaction.deletes.push(module_key(tenant, name))
+            }
+            Edit::PutFloor {
+                tenant,
+                module,
+                highest_version,
+            } => {
                 transaction.puts.push(Record::Floor(FloorRecord {
                     tenant: tenant.to_string(),
                     module: module.to_string(),
@@ -58,7 +110,10 @@ pub(super) fn transaction(state: &State, edits: &[Edit]) -> Transaction {
                 }));
             }
             Edit::DeleteFloor { tenant, module } => {
-                transaction.deletes.push(Key::Floor { tenant: tenant.to_string(), module: module.to_string() });
+                transaction.deletes.push(Key::Floor {
+                    tenant: tenant.to_string(),
+                    module: module.to_string(),
+                });
             }
             Edit::PutRoute { tenant, id, target } => {
                 transaction.puts.push(Record::Route(RouteRecord {
@@ -82,7 +137,11 @@ pub(super) fn affected(state: &State, edits: &[Edit]) -> Vec<Affected> {
         match edit {
             Edit::PutTenant { tenant, .. } => affected.push(Affected::Tenant(tenant.clone())),
             Edit::DeleteTenant { tenant } => {
-                let routes = state.tenants.get(tenant).into_iter().flat_map(|tenant| tenant.routes.keys());
+                let routes = state
+                    .tenants
+                    .get(tenant)
+                    .into_iter()
+                    .flat_map(|tenant| tenant.routes.keys());
                 affected.extend(routes.map(|id| Affected::Route(tenant.clone(), id.clone())));
                 affected.push(Affected::Tenant(tenant.clone()));
             }
@@ -106,31 +165,47 @@ pub(super) fn affected(state: &State, edits: &[Edit]) -> Vec<Affected> {
 fn delete_tenant(state: &State, tenant: &TenantName, deletes: &mut Vec<Key>) {
     let name = tenant.to_string();
     if let Some(tenant) = state.tenants.get(tenant) {
-        deletes.extend(
-            tenant.keys.keys().map(|kid| Key::PublisherKey { tenant: name.clone(), kid: kid.to_string() }),
-        );
-        deletes.extend(
-            tenant.modules.keys().map(|module| Key::Module { tenant: name.clone(), module: module.to_string() }),
-        );
+        deletes.extend(tenant.keys.keys().map(|kid| Key::PublisherKey {
+            tenant: name.clone(),
+            kid: kid.to_string(),
+        }));
+        deletes.extend(tenant.modules.keys().map(|module| Key::Module {
+            tenant: name.clone(),
+            module: module.to_string(),
+        }));
         deletes.extend(tenant.routes.keys().map(route_key));
     }
     deletes.push(Key::Tenant { tenant: name });
 }
 
 fn module_key(tenant: &TenantName, module: &ModuleName) -> Key {
-    Key::Module { tenant: tenant.to_string(), module: module.to_string() }
+    Key::Module {
+        tenant: tenant.to_string(),
+        module: module.to_string(),
+    }
 }
 
 fn route_key(id: &RouteId) -> Key {
-    Key::Route { host: id.host().as_str().to_owned(), path: id.path().as_str().to_owned() }
+    Key::Route {
+        host: id.host().as_str().to_owned(),
+        path: id.path().as_str().to_owned(),
+    }
 }
 
 fn tenant_record(tenant: &TenantName, settings: &TenantSettings) -> TenantRecord {
     TenantRecord {
         tenant: tenant.to_string(),
         created_at_s: settings.created_at_s,
-        limits: settings.overrides.rows().map(|(row, value)| (row.name.to_owned(), value)).collect(),
-        hosts: settings.hosts.iter().map(|host| host.as_str().to_owned()).collect(),
+        limits: settings
+            .overrides
+            .rows()
+            .map(|(row, value)| (row.name.to_owned(), value))
+            .collect(),
+        hosts: settings
+            .hosts
+            .iter()
+            .map(|host| host.as_str().to_owned())
+            .collect(),
         suspended: settings.suspended,
     }
 }

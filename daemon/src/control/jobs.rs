@@ -46,11 +46,20 @@ pub(super) struct JobHandle {
 
 impl Jobs {
     pub(super) fn new(kept_max: usize) -> Self {
-        Self { jobs: Mutex::default(), kept_max }
+        Self {
+            jobs: Mutex::default(),
+            kept_max,
+        }
     }
 
     /// Begins a job with an unguessable id.
-    pub(super) fn begin(&self, id: String, tenant: TenantName, module: ModuleName, version: u64) -> JobHandle {
+    pub(super) fn begin(
+        &self,
+        id: String,
+        tenant: TenantName,
+        module: ModuleName,
+        version: u64,
+    ) -> JobHandle {
         let entry = Arc::new(Entry {
             tenant,
             module,
@@ -63,7 +72,11 @@ impl Jobs {
     }
 
     /// Ends a job, and forgets the oldest finished ones beyond the bound.
-    pub(super) fn finish(&self, job: &JobHandle, outcome: Result<(ModuleVersion, Written), Problem>) {
+    pub(super) fn finish(
+        &self,
+        job: &JobHandle,
+        outcome: Result<(ModuleVersion, Written), Problem>,
+    ) {
         job.set(Progress::Finished(Box::new(outcome)));
         let mut table = self.lock();
         table.finished.push_back(job.id.clone());
@@ -81,7 +94,11 @@ impl Jobs {
     pub(super) fn get(&self, tenant: &TenantName, id: &str) -> Result<Job, PlaneError> {
         let entry = self.lock().entries.get(id).cloned();
         match entry.filter(|entry| entry.tenant == *tenant) {
-            Some(entry) => Ok(JobHandle { id: id.to_owned(), entry }.view()),
+            Some(entry) => Ok(JobHandle {
+                id: id.to_owned(),
+                entry,
+            }
+            .view()),
             None => Err(PlaneError::JobNotFound { job: id.to_owned() }),
         }
     }
@@ -93,23 +110,41 @@ impl Jobs {
 
 impl JobHandle {
     pub(super) fn set(&self, progress: Progress) {
-        *self.entry.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+        *self
+            .entry
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
     pub(super) fn view(&self) -> Job {
-        let progress = self.entry.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = self
+            .entry
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let state = match &*progress {
-            Progress::Queued(position) => JobState::Queued { position: position().max(1) },
+            Progress::Queued(position) => JobState::Queued {
+                position: position().max(1),
+            },
             Progress::Compiling(since) => JobState::Compiling {
                 running_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
             },
             Progress::Finished(outcome) => match &**outcome {
-                Ok((version, written)) => {
-                    JobState::Done { version: Box::new(version.clone()), written: *written }
-                }
-                Err(problem) => JobState::Failed { problem: Box::new(problem.clone()) },
+                Ok((version, written)) => JobState::Done {
+                    version: Box::new(version.clone()),
+                    written: *written,
+                },
+                Err(problem) => JobState::Failed {
+                    problem: Box::new(problem.clone()),
+                },
             },
         };
-        Job { id: self.id.clone(), module: self.entry.module.clone(), version: self.entry.version, state }
+        Job {
+            id: self.id.clone(),
+            module: self.entry.module.clone(),
+            version: self.entry.version,
+            state,
+        }
     }
 }

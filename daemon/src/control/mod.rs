@@ -28,12 +28,11 @@ use control_api::auth::Clock;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
-use crate::artifact::name::ComponentDigest;
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
+use crate::artifact::name::ComponentDigest;
 use crate::engine::EngineShape;
 use crate::link::ArtifactName;
 use crate::metrics::Metrics;
@@ -64,6 +63,8 @@ pub struct Control {
     cache: Arc<ArtifactCache>,
     /// Which component an artifact is made of, for those that the routing table ever named.
     artifact_names: RwLock<HashMap<ArtifactName, Digest>>,
+    /// Components of uploads under way: their artifacts may be there before any version stands on them.
+    publishing: std::sync::Mutex<HashMap<Digest, usize>>,
     /// Artifacts that are being made ready for a worker.
     supplying: std::sync::Mutex<std::collections::HashSet<ArtifactName>>,
     compiler: Compiler,
@@ -78,7 +79,6 @@ pub struct Control {
     logs: LogRings,
     collect: Notify,
     tracker: TaskTracker,
-    shutdown: CancellationToken,
 }
 
 impl Control {
@@ -163,9 +163,16 @@ impl Control {
 impl NameArtifacts for Control {
     fn artifact_of(&self, digest: &Digest) -> ArtifactName {
         let name = self.cache.name_of(&component_digest(digest));
-        let known = self.artifact_names.read().unwrap_or_else(PoisonError::into_inner).contains_key(&name);
+        let known = self
+            .artifact_names
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&name);
         if !known {
-            self.artifact_names.write().unwrap_or_else(PoisonError::into_inner).insert(name, *digest);
+            self.artifact_names
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name, *digest);
         }
         name
     }

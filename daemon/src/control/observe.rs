@@ -15,8 +15,13 @@ use crate::store::Health;
 impl Control {
     pub(super) fn take_report(&self, report: &WorkerReport) {
         let state = self.read();
-        let known = |tenant: &str| tenant.parse::<TenantName>().is_ok_and(|name| state.tenants.contains_key(&name));
-        self.metrics.report(report, known, std::time::SystemTime::now());
+        let known = |tenant: &str| {
+            tenant
+                .parse::<TenantName>()
+                .is_ok_and(|name| state.tenants.contains_key(&name))
+        };
+        self.metrics
+            .report(report, known, std::time::SystemTime::now());
     }
 
     pub(super) fn take_lines(&self, lines: Vec<GuestLine>) {
@@ -33,7 +38,11 @@ impl Control {
         self.metrics.totals(tenant.as_str())
     }
 
-    pub(super) fn log_lines(&self, tenant: &TenantName, query: &LogQuery) -> Result<LogLines, PlaneError> {
+    pub(super) fn log_lines(
+        &self,
+        tenant: &TenantName,
+        query: &LogQuery,
+    ) -> Result<LogLines, PlaneError> {
         self.logs.read(tenant.as_str(), query)
     }
 
@@ -65,7 +74,10 @@ impl Control {
         self.metrics.render().map_err(|error| internal(&error))
     }
 
-    pub(super) async fn audit_page(&self, page: PageRequest) -> Result<Page<AuditEntry>, PlaneError> {
+    pub(super) async fn audit_page(
+        &self,
+        page: PageRequest,
+    ) -> Result<Page<AuditEntry>, PlaneError> {
         let before = match &page.after {
             None => None,
             Some(text) => Some(text.parse().map_err(|_| PlaneError::InvalidValue {
@@ -73,8 +85,11 @@ impl Control {
                 why: format!("`{text}` is not the sequence number of an entry"),
             })?),
         };
-        let mut entries =
-            self.store.audit_page(before, page.limit.saturating_add(1)).await.map_err(store_error)?;
+        let mut entries = self
+            .store
+            .audit_page(before, page.limit.saturating_add(1))
+            .await
+            .map_err(store_error)?;
         let more = entries.len() > page.limit;
         entries.truncate(page.limit);
         let json = |bytes: &[u8]| serde_json::from_slice(bytes).ok();
@@ -92,7 +107,11 @@ impl Control {
                 request_id: entry.record.request_id,
             })
             .collect();
-        let next_after = if more { items.last().map(|entry| entry.seq.to_string()) } else { None };
+        let next_after = if more {
+            items.last().map(|entry| entry.seq.to_string())
+        } else {
+            None
+        };
         Ok(Page { items, next_after })
     }
 }

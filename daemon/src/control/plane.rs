@@ -7,8 +7,9 @@ use std::time::Duration;
 use control_api::error::PlaneError;
 use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
 use control_api::view::{
-    AuditEntry, Job, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk,
-    PublisherKey, Revised, Route, RouteDryRun, RouteWrite, Tenant, TenantWrite, UploadDryRun, Usage, Written,
+    AuditEntry, Job, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition,
+    PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite, Tenant, TenantWrite,
+    UploadDryRun, Usage, Written,
 };
 use edge_config::{HostPattern, KeyId, ModuleName, RouteId, TenantName};
 
@@ -33,7 +34,9 @@ impl ControlPlane for Control {
         match self.standing() {
             NodeState::Serving => {}
             NodeState::Starting => return Err("the node is starting".to_owned()),
-            NodeState::Draining | NodeState::Stopped => return Err("the node is draining".to_owned()),
+            NodeState::Draining | NodeState::Stopped => {
+                return Err("the node is draining".to_owned());
+            }
         }
         if !self.supervisor().status().ready {
             return Err("no worker is ready".to_owned());
@@ -45,7 +48,12 @@ impl ControlPlane for Control {
         self.supervisor().fresh_figures(FIGURES_PATIENCE).await;
         let (tenants, modules, routes, revision) = {
             let state = self.read();
-            (state.tenants.len(), state.module_count(), state.route_count(), state.seq)
+            (
+                state.tenants.len(),
+                state.module_count(),
+                state.route_count(),
+                state.seq,
+            )
         };
         Ok(NodeStatus {
             node: self.config().node.name.to_string(),
@@ -53,7 +61,13 @@ impl ControlPlane for Control {
             wasmtime: wasmtime_version().to_owned(),
             state: self.standing(),
             uptime_s: self.uptime().as_secs(),
-            http: self.supervisor().listeners().addresses().iter().map(ToString::to_string).collect(),
+            http: self
+                .supervisor()
+                .listeners()
+                .addresses()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             tenants: tenants as u64,
             modules: modules as u64,
             routes: routes as u64,
@@ -75,13 +89,18 @@ impl ControlPlane for Control {
 
     async fn tenants(&self, page: PageRequest) -> Result<Page<Tenant>, PlaneError> {
         let state = self.read();
-        Ok(paged(&state.tenants, &page, |name, tenant| views::tenant(name, &tenant.settings.value, tenant.limits)))
+        Ok(paged(&state.tenants, &page, |name, tenant| {
+            views::tenant(name, &tenant.settings.value, tenant.limits)
+        }))
     }
 
     async fn tenant(&self, tenant: &TenantName) -> Result<Revised<Tenant>, PlaneError> {
         let state = self.read();
         let found = tenant_in(&state, tenant)?;
-        Ok(revised(found.settings.revision, views::tenant(tenant, &found.settings.value, found.limits)))
+        Ok(revised(
+            found.settings.revision,
+            views::tenant(tenant, &found.settings.value, found.limits),
+        ))
     }
 
     async fn put_tenant(
@@ -94,7 +113,10 @@ impl ControlPlane for Control {
         if write.hosts.len() > TENANT_HOSTS_MAX {
             return Err(PlaneError::InvalidValue {
                 field: "hosts".to_owned(),
-                why: format!("{} patterns; at most {TENANT_HOSTS_MAX} are allowed", write.hosts.len()),
+                why: format!(
+                    "{} patterns; at most {TENANT_HOSTS_MAX} are allowed",
+                    write.hosts.len()
+                ),
             });
         }
         let now = self.now_s();
@@ -153,9 +175,15 @@ impl ControlPlane for Control {
             });
             let plan = Plan::new("tenant.delete", Some(&name), name.to_string());
             Ok(plan
-                .before(Some(views::tenant(&name, &found.settings.value, found.limits)))
+                .before(Some(views::tenant(
+                    &name,
+                    &found.settings.value,
+                    found.limits,
+                )))
                 .edits(floors)
-                .edit(Edit::DeleteTenant { tenant: name.clone() }))
+                .edit(Edit::DeleteTenant {
+                    tenant: name.clone(),
+                }))
         })
         .await?;
         self.forget_tenant(tenant);
@@ -166,11 +194,18 @@ impl ControlPlane for Control {
         self.supervisor().fresh_figures(FIGURES_PATIENCE).await;
         let state = self.read();
         let found = tenant_in(&state, tenant)?;
-        let versions = found.modules.values().flat_map(|module| &module.value.versions);
+        let versions = found
+            .modules
+            .values()
+            .flat_map(|module| &module.value.versions);
         let totals = self.tenant_totals(tenant);
         Ok(Usage {
             requests: totals.requests,
-            refusals: totals.refusals.into_iter().map(|(reason, count)| (reason.to_string(), count)).collect(),
+            refusals: totals
+                .refusals
+                .into_iter()
+                .map(|(reason, count)| (reason.to_string(), count))
+                .collect(),
             request_body_bytes: totals.request_body_bytes,
             response_body_bytes: totals.response_body_bytes,
             cpu_us: totals.cpu_us,
@@ -190,15 +225,30 @@ impl ControlPlane for Control {
         self.log_lines(tenant, &query)
     }
 
-    async fn keys(&self, tenant: &TenantName, page: PageRequest) -> Result<Page<PublisherKey>, PlaneError> {
+    async fn keys(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<PublisherKey>, PlaneError> {
         let state = self.read();
-        Ok(paged(&tenant_in(&state, tenant)?.keys, &page, |kid, key| views::key(kid, &key.value)))
+        Ok(paged(
+            &tenant_in(&state, tenant)?.keys,
+            &page,
+            |kid, key| views::key(kid, &key.value),
+        ))
     }
 
-    async fn key(&self, tenant: &TenantName, kid: &KeyId) -> Result<Revised<PublisherKey>, PlaneError> {
+    async fn key(
+        &self,
+        tenant: &TenantName,
+        kid: &KeyId,
+    ) -> Result<Revised<PublisherKey>, PlaneError> {
         let state = self.read();
         let found = tenant_in(&state, tenant)?.keys.get(kid);
-        let key = found.ok_or_else(|| PlaneError::KeyNotFound { tenant: tenant.clone(), kid: kid.clone() })?;
+        let key = found.ok_or_else(|| PlaneError::KeyNotFound {
+            tenant: tenant.clone(),
+            kid: kid.clone(),
+        })?;
         Ok(revised(key.revision, views::key(kid, &key.value)))
     }
 
@@ -210,7 +260,12 @@ impl ControlPlane for Control {
         precondition: Precondition,
         caller: Caller,
     ) -> Result<(Revised<PublisherKey>, Written), PlaneError> {
-        let public_key = jwk.bytes().map_err(|(field, why)| PlaneError::InvalidValue { field: field.to_owned(), why })?;
+        let public_key = jwk
+            .bytes()
+            .map_err(|(field, why)| PlaneError::InvalidValue {
+                field: field.to_owned(),
+                why,
+            })?;
         let added_at_s = self.now_s();
         let (name, id) = (tenant.clone(), kid.clone());
         let written = self
@@ -221,13 +276,26 @@ impl ControlPlane for Control {
                 if before.is_some_and(|before| before.value.public_key == public_key) {
                     return Ok(Plan::nothing());
                 }
-                room("publisher_keys_max", found.limits.publisher_keys_max, found.keys.len(), before.is_some())?;
-                let key = state::PublisherKey { public_key, added_at_s };
-                let plan = Plan::new("key.put", Some(&name), id.to_string()).written(before.is_some());
+                room(
+                    "publisher_keys_max",
+                    found.limits.publisher_keys_max,
+                    found.keys.len(),
+                    before.is_some(),
+                )?;
+                let key = state::PublisherKey {
+                    public_key,
+                    added_at_s,
+                };
+                let plan =
+                    Plan::new("key.put", Some(&name), id.to_string()).written(before.is_some());
                 Ok(plan
                     .before(before.map(|before| views::key(&id, &before.value)))
                     .after(Some(views::key(&id, &key)))
-                    .edit(Edit::PutKey { tenant: name, kid: id, key }))
+                    .edit(Edit::PutKey {
+                        tenant: name,
+                        kid: id,
+                        key,
+                    }))
             })
             .await?;
         Ok((self.key(tenant, kid).await?, written))
@@ -243,10 +311,18 @@ impl ControlPlane for Control {
         let (name, id) = (tenant.clone(), kid.clone());
         self.change(&caller, move |state| {
             let found = tenant_in(state, &name)?.keys.get(&id);
-            let key = found.ok_or_else(|| PlaneError::KeyNotFound { tenant: name.clone(), kid: id.clone() })?;
+            let key = found.ok_or_else(|| PlaneError::KeyNotFound {
+                tenant: name.clone(),
+                kid: id.clone(),
+            })?;
             check(precondition, Some(key.revision))?;
             let plan = Plan::new("key.delete", Some(&name), id.to_string());
-            Ok(plan.before(Some(views::key(&id, &key.value))).edit(Edit::DeleteKey { tenant: name, kid: id }))
+            Ok(plan
+                .before(Some(views::key(&id, &key.value)))
+                .edit(Edit::DeleteKey {
+                    tenant: name,
+                    kid: id,
+                }))
         })
         .await?;
         Ok(())
@@ -269,12 +345,24 @@ impl ControlPlane for Control {
         self.jobs().get(tenant, id)
     }
 
-    async fn modules(&self, tenant: &TenantName, page: PageRequest) -> Result<Page<Module>, PlaneError> {
+    async fn modules(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Module>, PlaneError> {
         let state = self.read();
-        Ok(paged(&tenant_in(&state, tenant)?.modules, &page, |name, module| views::module(name, &module.value)))
+        Ok(paged(
+            &tenant_in(&state, tenant)?.modules,
+            &page,
+            |name, module| views::module(name, &module.value),
+        ))
     }
 
-    async fn module(&self, tenant: &TenantName, module: &ModuleName) -> Result<Revised<Module>, PlaneError> {
+    async fn module(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<Module>, PlaneError> {
         let state = self.read();
         let found = module_in(tenant_in(&state, tenant)?, tenant, module)?;
         Ok(revised(found.revision, views::module(module, &found.value)))
@@ -288,7 +376,10 @@ impl ControlPlane for Control {
     ) -> Result<Revised<ModuleVersion>, PlaneError> {
         let state = self.read();
         let found = module_in(tenant_in(&state, tenant)?, tenant, module)?;
-        let kept = found.value.version(version).ok_or_else(|| version_not_found(module, version, &found.value))?;
+        let kept = found
+            .value
+            .version(version)
+            .ok_or_else(|| version_not_found(module, version, &found.value))?;
         Ok(revised(found.revision, views::version(kept)))
     }
 
@@ -304,9 +395,15 @@ impl ControlPlane for Control {
             let tenant = tenant_in(state, &name)?;
             let found = module_in(tenant, &name, &id)?;
             check(precondition, Some(found.revision))?;
-            let routes: Vec<_> = tenant.routes_of(&id).map(|(route, _)| route.to_string()).collect();
+            let routes: Vec<_> = tenant
+                .routes_of(&id)
+                .map(|(route, _)| route.to_string())
+                .collect();
             if !routes.is_empty() {
-                return Err(PlaneError::ModuleInUse { module: id.clone(), routes: routes.join(", ") });
+                return Err(PlaneError::ModuleInUse {
+                    module: id.clone(),
+                    routes: routes.join(", "),
+                });
             }
             let plan = Plan::new("module.delete", Some(&name), id.to_string());
             let floor = Edit::PutFloor {
@@ -317,24 +414,43 @@ impl ControlPlane for Control {
             Ok(plan
                 .before(Some(views::module(&id, &found.value)))
                 .edit(floor)
-                .edit(Edit::DeleteModule { tenant: name, name: id }))
+                .edit(Edit::DeleteModule {
+                    tenant: name,
+                    name: id,
+                }))
         })
         .await?;
         self.collect_soon();
         Ok(())
     }
 
-    async fn routes(&self, tenant: &TenantName, page: PageRequest) -> Result<Page<Route>, PlaneError> {
+    async fn routes(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Route>, PlaneError> {
         let state = self.read();
         let found = tenant_in(&state, tenant)?;
-        Ok(paged(&found.routes, &page, |id, route| views::route(id, &route.value, found)))
+        Ok(paged(&found.routes, &page, |id, route| {
+            views::route(id, &route.value, found)
+        }))
     }
 
-    async fn route(&self, tenant: &TenantName, route: &RouteId) -> Result<Revised<Route>, PlaneError> {
+    async fn route(
+        &self,
+        tenant: &TenantName,
+        route: &RouteId,
+    ) -> Result<Revised<Route>, PlaneError> {
         let state = self.read();
         let found = tenant_in(&state, tenant)?;
-        let target = found.routes.get(route).ok_or_else(|| route_not_found(tenant, route))?;
-        Ok(revised(target.revision, views::route(route, &target.value, found)))
+        let target = found
+            .routes
+            .get(route)
+            .ok_or_else(|| route_not_found(tenant, route))?;
+        Ok(revised(
+            target.revision,
+            views::route(route, &target.value, found),
+        ))
     }
 
     async fn put_route(
@@ -352,11 +468,16 @@ impl ControlPlane for Control {
                 if before == Some(&target) {
                     return Ok(Plan::nothing());
                 }
-                let plan = Plan::new("route.put", Some(&name), id.to_string()).written(before.is_some());
+                let plan =
+                    Plan::new("route.put", Some(&name), id.to_string()).written(before.is_some());
                 Ok(plan
                     .before(before.map(|before| views::route(&id, before, tenant)))
                     .after(Some(views::route(&id, &target, tenant)))
-                    .edit(Edit::PutRoute { tenant: name, id, target }))
+                    .edit(Edit::PutRoute {
+                        tenant: name,
+                        id,
+                        target,
+                    }))
             })
             .await?;
         Ok((self.route(tenant, route).await?, written))
@@ -393,7 +514,10 @@ impl ControlPlane for Control {
         let (name, id) = (tenant.clone(), route.clone());
         self.change(&caller, move |state| {
             let tenant = tenant_in(state, &name)?;
-            let target = tenant.routes.get(&id).ok_or_else(|| route_not_found(&name, &id))?;
+            let target = tenant
+                .routes
+                .get(&id)
+                .ok_or_else(|| route_not_found(&name, &id))?;
             check(precondition, Some(target.revision))?;
             let plan = Plan::new("route.delete", Some(&name), id.to_string());
             Ok(plan
@@ -424,7 +548,10 @@ fn route_write<'a>(
     let allowed = &tenant.settings.value.hosts;
     if !allowed.is_empty() && !allowed.iter().any(|pattern| pattern.covers(host)) {
         let allowed: Vec<_> = allowed.iter().map(HostPattern::as_str).collect();
-        return Err(PlaneError::HostNotAllowed { host: host.clone(), allowed: allowed.join(", ") });
+        return Err(PlaneError::HostNotAllowed {
+            host: host.clone(),
+            allowed: allowed.join(", "),
+        });
     }
     if state.host_conflict(name, host) {
         return Err(PlaneError::HostTaken { host: host.clone() });
@@ -435,13 +562,29 @@ fn route_write<'a>(
     {
         return Err(version_not_found(&write.module, version, &module.value));
     }
-    room("routes_max", tenant.limits.routes_max, tenant.routes.len(), before.is_some())?;
-    let target = RouteTarget { module: write.module, version: write.version };
+    room(
+        "routes_max",
+        tenant.limits.routes_max,
+        tenant.routes.len(),
+        before.is_some(),
+    )?;
+    let target = RouteTarget {
+        module: write.module,
+        version: write.version,
+    };
     Ok((tenant, before.map(|route| &route.value), target))
 }
 
-pub(super) fn tenant_in<'a>(state: &'a State, name: &TenantName) -> Result<&'a state::Tenant, PlaneError> {
-    state.tenants.get(name).ok_or_else(|| PlaneError::TenantNotFound { tenant: name.clone() })
+pub(super) fn tenant_in<'a>(
+    state: &'a State,
+    name: &TenantName,
+) -> Result<&'a state::Tenant, PlaneError> {
+    state
+        .tenants
+        .get(name)
+        .ok_or_else(|| PlaneError::TenantNotFound {
+            tenant: name.clone(),
+        })
 }
 
 fn module_in<'a>(
@@ -452,20 +595,39 @@ fn module_in<'a>(
     tenant
         .modules
         .get(module)
-        .ok_or_else(|| PlaneError::ModuleNotFound { tenant: name.clone(), module: module.clone() })
+        .ok_or_else(|| PlaneError::ModuleNotFound {
+            tenant: name.clone(),
+            module: module.clone(),
+        })
 }
 
 fn version_not_found(module: &ModuleName, version: u64, kept: &state::Module) -> PlaneError {
-    PlaneError::VersionNotFound { module: module.clone(), version, kept: kept.kept() }
+    PlaneError::VersionNotFound {
+        module: module.clone(),
+        version,
+        kept: kept.kept(),
+    }
 }
 
 fn route_not_found(tenant: &TenantName, route: &RouteId) -> PlaneError {
-    PlaneError::RouteNotFound { tenant: tenant.clone(), route: route.clone() }
+    PlaneError::RouteNotFound {
+        tenant: tenant.clone(),
+        route: route.clone(),
+    }
 }
 
 /// Whether one more fits under a count quota; replacing one always does.
-pub(super) fn room(limit: &'static str, most: u64, have: usize, replaces: bool) -> Result<(), PlaneError> {
-    if replaces || (have as u64) < most { Ok(()) } else { Err(PlaneError::LimitReached { limit, most }) }
+pub(super) fn room(
+    limit: &'static str,
+    most: u64,
+    have: usize,
+    replaces: bool,
+) -> Result<(), PlaneError> {
+    if replaces || (have as u64) < most {
+        Ok(())
+    } else {
+        Err(PlaneError::LimitReached { limit, most })
+    }
 }
 
 /// One page of a map, in its order.
@@ -473,8 +635,15 @@ fn paged<K, V, T>(map: &BTreeMap<K, V>, page: &PageRequest, view: impl Fn(&K, &V
 where
     K: Ord + std::fmt::Display,
 {
-    let after = |key: &K| page.after.as_ref().is_none_or(|after| key.to_string().as_str() > after.as_str());
-    let mut rest = map.iter().filter(|(key, _)| after(key)).take(page.limit.saturating_add(1));
+    let after = |key: &K| {
+        page.after
+            .as_ref()
+            .is_none_or(|after| key.to_string().as_str() > after.as_str())
+    };
+    let mut rest = map
+        .iter()
+        .filter(|(key, _)| after(key))
+        .take(page.limit.saturating_add(1));
     let mut items = Vec::new();
     let mut last = None;
     for (key, value) in rest.by_ref().take(page.limit) {

@@ -32,15 +32,22 @@ pub(super) fn restore(snapshot: Snapshot, defaults: Limits) -> Result<State, Res
     }
     for record in snapshot.publisher_keys {
         let key = record.record;
-        let public_key = key.public_key.as_slice().try_into().map_err(|_| RestoreError {
-            what: "a publisher key",
-            value: key.kid.clone(),
-            why: format!("{} bytes; 32 are needed", key.public_key.len()),
-        })?;
+        let public_key = key
+            .public_key
+            .as_slice()
+            .try_into()
+            .map_err(|_| RestoreError {
+                what: "a publisher key",
+                value: key.kid.clone(),
+                why: format!("{} bytes; 32 are needed", key.public_key.len()),
+            })?;
         let edit = Edit::PutKey {
             tenant: parse("a tenant name", &key.tenant)?,
             kid: parse("a key id", &key.kid)?,
-            key: PublisherKey { public_key, added_at_s: key.added_at_s },
+            key: PublisherKey {
+                public_key,
+                added_at_s: key.added_at_s,
+            },
         };
         state.apply(record.revision, vec![edit]);
     }
@@ -56,8 +63,14 @@ pub(super) fn restore(snapshot: Snapshot, defaults: Limits) -> Result<State, Res
         let route = record.record;
         let edit = Edit::PutRoute {
             tenant: parse("a tenant name", &route.tenant)?,
-            id: RouteId::new(parse("a hostname", &route.host)?, parse("a path prefix", &route.path)?),
-            target: RouteTarget { module: parse("a module name", &route.module)?, version: route.version },
+            id: RouteId::new(
+                parse("a hostname", &route.host)?,
+                parse("a path prefix", &route.path)?,
+            ),
+            target: RouteTarget {
+                module: parse("a module name", &route.module)?,
+                version: route.version,
+            },
         };
         state.apply(record.revision, vec![edit]);
     }
@@ -78,13 +91,21 @@ fn settings(record: &TenantRecord) -> Result<TenantSettings, RestoreError> {
     let mut overrides = LimitOverrides::default();
     for (name, value) in &record.limits {
         if !overrides.set(name, Some(*value)) {
-            tracing::warn!(tenant = record.tenant, limit = name, "a stored limit is unknown to this build");
+            tracing::warn!(
+                tenant = record.tenant,
+                limit = name,
+                "a stored limit is unknown to this build"
+            );
         }
     }
     Ok(TenantSettings {
         created_at_s: record.created_at_s,
         overrides,
-        hosts: record.hosts.iter().map(|host| parse("a hostname", host)).collect::<Result<_, _>>()?,
+        hosts: record
+            .hosts
+            .iter()
+            .map(|host| parse("a hostname", host))
+            .collect::<Result<_, _>>()?,
         suspended: record.suspended,
     })
 }
@@ -93,12 +114,18 @@ fn module(record: ModuleRecord) -> Result<Module, RestoreError> {
     Ok(Module {
         active_version: record.active_version,
         highest_version: record.highest_version,
-        versions: record.versions.into_iter().map(version).collect::<Result<_, _>>()?,
+        versions: record
+            .versions
+            .into_iter()
+            .map(version)
+            .collect::<Result<_, _>>()?,
     })
 }
 
 fn version(record: VersionRecord) -> Result<Version, RestoreError> {
-    let world = [World::Proxy02, World::Service03].into_iter().find(|world| world.name() == record.world);
+    let world = [World::Proxy02, World::Service03]
+        .into_iter()
+        .find(|world| world.name() == record.world);
     Ok(Version {
         version: record.version,
         digest: parse("a digest", &record.digest)?,
@@ -116,5 +143,9 @@ fn version(record: VersionRecord) -> Result<Version, RestoreError> {
 }
 
 fn parse<T: FromStr<Err: Display>>(what: &'static str, text: &str) -> Result<T, RestoreError> {
-    text.parse().map_err(|error: T::Err| RestoreError { what, value: text.to_owned(), why: error.to_string() })
+    text.parse().map_err(|error: T::Err| RestoreError {
+        what,
+        value: text.to_owned(),
+        why: error.to_string(),
+    })
 }

@@ -38,16 +38,25 @@ impl Listeners {
         let mut sockets = Vec::new();
         for thread in 0..threads.max(1) {
             for (index, wanted) in addresses.iter().enumerate() {
-                let wanted = if thread == 0 { wanted } else { bound.get(index).unwrap_or(wanted) };
-                let (socket, address) =
-                    open(*wanted).map_err(|source| ListenError { address: *wanted, source })?;
+                let wanted = if thread == 0 {
+                    wanted
+                } else {
+                    bound.get(index).unwrap_or(wanted)
+                };
+                let (socket, address) = open(*wanted).map_err(|source| ListenError {
+                    address: *wanted,
+                    source,
+                })?;
                 sockets.push(socket);
                 if thread == 0 {
                     bound.push(address);
                 }
             }
         }
-        Ok(Self { sockets, addresses: bound })
+        Ok(Self {
+            sockets,
+            addresses: bound,
+        })
     }
 
     /// Where connections are taken, ports known.
@@ -62,7 +71,11 @@ impl Listeners {
 }
 
 fn open(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     set_socket_reuseaddr(&socket, true)?;

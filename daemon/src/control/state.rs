@@ -108,8 +108,17 @@ impl Module {
 
     /// For messages: the kept versions, newest first.
     pub(super) fn kept(&self) -> String {
-        let kept: Vec<_> = self.versions.iter().rev().map(|kept| kept.version.to_string()).collect();
-        if kept.is_empty() { "none".to_owned() } else { kept.join(", ") }
+        let kept: Vec<_> = self
+            .versions
+            .iter()
+            .rev()
+            .map(|kept| kept.version.to_string())
+            .collect();
+        if kept.is_empty() {
+            "none".to_owned()
+        } else {
+            kept.join(", ")
+        }
     }
 }
 
@@ -160,7 +169,10 @@ impl Tenant {
 
 impl State {
     pub(super) fn new(defaults: Limits) -> Self {
-        Self { defaults, ..Self::default() }
+        Self {
+            defaults,
+            ..Self::default()
+        }
     }
 
     pub(super) fn defaults(&self) -> &Limits {
@@ -170,13 +182,20 @@ impl State {
     /// Who holds a hostname that stands in the way of `tenant` routing `host`: one who routes the very same pattern,
     /// a wildcard over it, or anything under it.
     pub(super) fn host_conflict(&self, tenant: &TenantName, host: &HostPattern) -> bool {
-        let held = |pattern: &HostPattern| self.hosts.get(pattern).is_some_and(|(holder, _)| holder != tenant);
+        let held = |pattern: &HostPattern| {
+            self.hosts
+                .get(pattern)
+                .is_some_and(|(holder, _)| holder != tenant)
+        };
         if held(host) || wildcards_above(host).any(|wildcard| held(&wildcard)) {
             return true;
         }
         // Only a wildcard has names under it, and those must be looked for.
         host.is_wildcard()
-            && self.hosts.iter().any(|(pattern, (holder, _))| holder != tenant && host.covers(pattern))
+            && self
+                .hosts
+                .iter()
+                .any(|(pattern, (holder, _))| holder != tenant && host.covers(pattern))
     }
 
     /// The tenant that routes exactly this pattern.
@@ -195,7 +214,10 @@ impl State {
     }
 
     /// A kept version that stands on a component, whoever's it is.
-    pub(super) fn any_version_of(&self, digest: &Digest) -> Option<(&TenantName, &ModuleName, &Version)> {
+    pub(super) fn any_version_of(
+        &self,
+        digest: &Digest,
+    ) -> Option<(&TenantName, &ModuleName, &Version)> {
         self.tenants.iter().find_map(|(name, tenant)| {
             tenant.modules.iter().find_map(|(module, kept)| {
                 kept.value
@@ -209,7 +231,10 @@ impl State {
 
     /// The highest version ever accepted of a module, which may be gone; 0 where there was none.
     pub(super) fn highest_version(&self, tenant: &TenantName, module: &ModuleName) -> u64 {
-        let kept = self.tenants.get(tenant).and_then(|tenant| tenant.modules.get(module));
+        let kept = self
+            .tenants
+            .get(tenant)
+            .and_then(|tenant| tenant.modules.get(module));
         kept.map(|module| module.value.highest_version)
             .or_else(|| self.floors.get(tenant)?.get(module).copied())
             .unwrap_or(0)
@@ -217,16 +242,25 @@ impl State {
 
     /// Module names of a tenant that are remembered, kept or gone.
     pub(super) fn names_remembered(&self, tenant: &TenantName) -> usize {
-        let kept = self.tenants.get(tenant).map_or(0, |tenant| tenant.modules.len());
+        let kept = self
+            .tenants
+            .get(tenant)
+            .map_or(0, |tenant| tenant.modules.len());
         kept + self.floors.get(tenant).map_or(0, BTreeMap::len)
     }
 
     pub(super) fn module_count(&self) -> usize {
-        self.tenants.values().map(|tenant| tenant.modules.len()).sum()
+        self.tenants
+            .values()
+            .map(|tenant| tenant.modules.len())
+            .sum()
     }
 
     pub(super) fn route_count(&self) -> usize {
-        self.tenants.values().map(|tenant| tenant.routes.len()).sum()
+        self.tenants
+            .values()
+            .map(|tenant| tenant.routes.len())
+            .sum()
     }
 
     /// Makes edits that are durable since change `seq`. Edits on what is not there change nothing: they were checked
@@ -242,8 +276,14 @@ impl State {
         match edit {
             Edit::PutTenant { tenant, settings } => {
                 // Overrides were checked when they were set; node defaults that changed since cannot break them.
-                let limits = self.defaults.with(&settings.overrides).unwrap_or(self.defaults);
-                let settings = Revised { revision, value: settings };
+                let limits = self
+                    .defaults
+                    .with(&settings.overrides)
+                    .unwrap_or(self.defaults);
+                let settings = Revised {
+                    revision,
+                    value: settings,
+                };
                 match self.tenants.get_mut(&tenant) {
                     Some(known) => {
                         known.settings = settings;
@@ -266,7 +306,13 @@ impl State {
             }
             Edit::PutKey { tenant, kid, key } => {
                 if let Some(tenant) = self.tenants.get_mut(&tenant) {
-                    tenant.keys.insert(kid, Revised { revision, value: key });
+                    tenant.keys.insert(
+                        kid,
+                        Revised {
+                            revision,
+                            value: key,
+                        },
+                    );
                 }
             }
             Edit::DeleteKey { tenant, kid } => {
@@ -274,39 +320,73 @@ impl State {
                     tenant.keys.remove(&kid);
                 }
             }
-            Edit::PutModule { tenant, name, module } => {
+            Edit::PutModule {
+                tenant,
+                name,
+                module,
+            } => {
                 for version in module.versions.iter().map(|version| version.digest) {
                     *self.components.entry(version).or_default() += 1;
                 }
-                let before = self
-                    .tenants
-                    .get_mut(&tenant)
-                    .and_then(|tenant| tenant.modules.insert(name, Revised { revision, value: module }));
+                let before = self.tenants.get_mut(&tenant).and_then(|tenant| {
+                    tenant.modules.insert(
+                        name,
+                        Revised {
+                            revision,
+                            value: module,
+                        },
+                    )
+                });
                 if let Some(before) = before {
                     self.release_components(&before.value);
                 }
             }
             Edit::DeleteModule { tenant, name } => {
-                let before = self.tenants.get_mut(&tenant).and_then(|tenant| tenant.modules.remove(&name));
+                let before = self
+                    .tenants
+                    .get_mut(&tenant)
+                    .and_then(|tenant| tenant.modules.remove(&name));
                 if let Some(before) = before {
                     self.release_components(&before.value);
                 }
             }
             Edit::PutRoute { tenant, id, target } => {
                 let host = id.host().clone();
-                let Some(of) = self.tenants.get_mut(&tenant) else { return };
-                if of.routes.insert(id, Revised { revision, value: target }).is_none() {
+                let Some(of) = self.tenants.get_mut(&tenant) else {
+                    return;
+                };
+                if of
+                    .routes
+                    .insert(
+                        id,
+                        Revised {
+                            revision,
+                            value: target,
+                        },
+                    )
+                    .is_none()
+                {
                     self.hosts.entry(host).or_insert((tenant, 0)).1 += 1;
                 }
             }
             Edit::DeleteRoute { tenant, id } => {
-                let gone = self.tenants.get_mut(&tenant).and_then(|tenant| tenant.routes.remove(&id));
+                let gone = self
+                    .tenants
+                    .get_mut(&tenant)
+                    .and_then(|tenant| tenant.routes.remove(&id));
                 if gone.is_some() {
                     self.release_host(id.host());
                 }
             }
-            Edit::PutFloor { tenant, module, highest_version } => {
-                self.floors.entry(tenant).or_default().insert(module, highest_version);
+            Edit::PutFloor {
+                tenant,
+                module,
+                highest_version,
+            } => {
+                self.floors
+                    .entry(tenant)
+                    .or_default()
+                    .insert(module, highest_version);
             }
             Edit::DeleteFloor { tenant, module } => {
                 if let Some(floors) = self.floors.get_mut(&tenant) {
@@ -348,7 +428,10 @@ impl State {
     pub(super) fn table(&self, names: &impl NameArtifacts) -> Vec<TableChange> {
         let mut changes = Vec::new();
         for (name, tenant) in &self.tenants {
-            changes.push(TableChange::Tenant { tenant: name.to_string(), limits: tenant.worker_limits() });
+            changes.push(TableChange::Tenant {
+                tenant: name.to_string(),
+                limits: tenant.worker_limits(),
+            });
             for (id, route) in &tenant.routes {
                 changes.extend(route_change(names, name, tenant, id, &route.value));
             }
@@ -357,17 +440,27 @@ impl State {
     }
 
     /// What the routing table needs to follow these edits, once they are applied.
-    pub(super) fn table_after(&self, edits: &[Affected], names: &impl NameArtifacts) -> Vec<TableChange> {
+    pub(super) fn table_after(
+        &self,
+        edits: &[Affected],
+        names: &impl NameArtifacts,
+    ) -> Vec<TableChange> {
         let mut changes = Vec::new();
         for affected in edits {
             match affected {
                 Affected::Tenant(name) => match self.tenants.get(name) {
-                    Some(tenant) => changes
-                        .push(TableChange::Tenant { tenant: name.to_string(), limits: tenant.worker_limits() }),
-                    None => changes.push(TableChange::TenantGone { tenant: name.to_string() }),
+                    Some(tenant) => changes.push(TableChange::Tenant {
+                        tenant: name.to_string(),
+                        limits: tenant.worker_limits(),
+                    }),
+                    None => changes.push(TableChange::TenantGone {
+                        tenant: name.to_string(),
+                    }),
                 },
                 Affected::Module(name, module) => {
-                    let Some(tenant) = self.tenants.get(name) else { continue };
+                    let Some(tenant) = self.tenants.get(name) else {
+                        continue;
+                    };
                     for (id, target) in tenant.routes_of(module) {
                         changes.extend(route_change(names, name, tenant, id, target));
                     }

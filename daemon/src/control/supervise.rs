@@ -79,7 +79,12 @@ struct Outgoing {
 }
 
 impl Supervisor {
-    pub(super) fn new(program: PathBuf, start: WorkerStart, listeners: Listeners, backoff: Backoff) -> Self {
+    pub(super) fn new(
+        program: PathBuf,
+        start: WorkerStart,
+        listeners: Listeners,
+        backoff: Backoff,
+    ) -> Self {
         Self {
             program,
             start,
@@ -110,7 +115,14 @@ impl Supervisor {
 
     /// Sends changes to the routing table. Called in the order of revisions, while no other change can be published.
     pub(super) fn publish(&self, revision: u64, changes: Vec<TableChange>) {
-        self.send(ToWorker::Table { revision, full: false, changes }, None);
+        self.send(
+            ToWorker::Table {
+                revision,
+                full: false,
+                changes,
+            },
+            None,
+        );
     }
 
     /// Answers a worker's need.
@@ -126,7 +138,8 @@ impl Supervisor {
     /// all where there is no worker, whose successor will start from the whole table.
     pub(super) async fn applied(&self, revision: u64, patience: Duration) {
         let mut standing = self.standing.subscribe();
-        let there = standing.wait_for(|standing| !standing.ready || standing.table_revision >= revision);
+        let there =
+            standing.wait_for(|standing| !standing.ready || standing.table_revision >= revision);
         if tokio::time::timeout(patience, there).await.is_err() {
             tracing::warn!(revision, "the worker has not taken the routing table yet");
         }
@@ -135,7 +148,11 @@ impl Supervisor {
     /// Waits until the worker is ready.
     pub(super) async fn ready(&self) {
         // The sender lives as long as `self`.
-        let _ = self.standing.subscribe().wait_for(|standing| standing.ready).await;
+        let _ = self
+            .standing
+            .subscribe()
+            .wait_for(|standing| standing.ready)
+            .await;
     }
 
     /// Asks the worker for its figures and waits for them, not longer than `patience`.
@@ -147,16 +164,24 @@ impl Supervisor {
         };
         if ready {
             self.send(ToWorker::Report, None);
-            let _ = tokio::time::timeout(patience, standing.wait_for(|standing| standing.reports > seen)).await;
+            let _ = tokio::time::timeout(
+                patience,
+                standing.wait_for(|standing| standing.reports > seen),
+            )
+            .await;
         }
     }
 
     fn send(&self, message: ToWorker, file: Option<OwnedFd>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = current.as_ref()
-            && let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(Outgoing { message, file })
+            && let Err(mpsc::error::TrySendError::Full(_)) =
+                sender.try_send(Outgoing { message, file })
         {
-            tracing::error!(WAITING_MESSAGES_MAX, "the worker takes no messages; replacing it");
+            tracing::error!(
+                WAITING_MESSAGES_MAX,
+                "the worker takes no messages; replacing it"
+            );
             // Dropping the sender ends the link, and with it the worker.
             *current = None;
         }
@@ -181,11 +206,18 @@ impl Supervisor {
             }
             match outcome {
                 Ok(status) => tracing::error!(%status, "the worker died; replacing it"),
-                Err(error) => tracing::error!(error = logging::chain(&error), "the worker failed; replacing it"),
+                Err(error) => tracing::error!(
+                    error = logging::chain(&error),
+                    "the worker failed; replacing it"
+                ),
             }
             home.worker_restarted();
             self.standing.send_modify(|standing| {
-                *standing = Standing { restarts: standing.restarts + 1, reports: standing.reports, ..Standing::default() };
+                *standing = Standing {
+                    restarts: standing.restarts + 1,
+                    reports: standing.reports,
+                    ..Standing::default()
+                };
             });
             wait = if started.elapsed() >= LIVED_WELL {
                 Duration::ZERO
@@ -215,7 +247,9 @@ impl Supervisor {
         self.standing.send_modify(|standing| standing.pid = pid);
         let (reader, mut writer) = split(ours).map_err(WorkerFailure::Start)?;
         let sockets: Vec<_> = self.listeners.sockets().iter().map(AsFd::as_fd).collect();
-        writer.send(&ToWorker::Start(self.start.clone()), &sockets).await?;
+        writer
+            .send(&ToWorker::Start(self.start.clone()), &sockets)
+            .await?;
         let queue = self.enter(home);
         let mut sending = std::pin::pin!(send_all(writer, queue));
         let mut receiving = std::pin::pin!(self.receive_all(reader, home));
@@ -246,13 +280,15 @@ impl Supervisor {
         match outcome {
             Ok(status) => Ok(status),
             // The link ends a moment before the process is seen to: its status says more, if it is there soon.
-            Err(error) => match tokio::time::timeout(Duration::from_millis(200), child.wait()).await {
-                Ok(Ok(status)) => Ok(status),
-                _ => {
-                    drop(child.kill().await);
-                    Err(error)
+            Err(error) => {
+                match tokio::time::timeout(Duration::from_millis(200), child.wait()).await {
+                    Ok(Ok(status)) => Ok(status),
+                    _ => {
+                        drop(child.kill().await);
+                        Err(error)
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -263,7 +299,14 @@ impl Supervisor {
         // Publishing takes the same lock, and does so before the change lock is given back: what is in this table is
         // not published again, and what is not is published after it.
         let (revision, changes) = home.whole_table();
-        let table = Outgoing { message: ToWorker::Table { revision, full: true, changes }, file: None };
+        let table = Outgoing {
+            message: ToWorker::Table {
+                revision,
+                full: true,
+                changes,
+            },
+            file: None,
+        };
         // The queue was made above and is empty.
         drop(sender.try_send(table));
         *current = Some(sender);
@@ -289,7 +332,8 @@ impl Supervisor {
                     self.standing.send_modify(|standing| standing.ready = true);
                 }
                 ToControl::TableApplied { revision } => {
-                    self.standing.send_modify(|standing| standing.table_revision = revision);
+                    self.standing
+                        .send_modify(|standing| standing.table_revision = revision);
                 }
                 ToControl::NeedArtifact { name } => Arc::clone(home).artifact_needed(name),
                 ToControl::Report(report) => {

@@ -8,11 +8,11 @@ use control_api::error::PlaneError;
 use control_api::statement::SignedStatement;
 use edge_config::Digest;
 
-use super::{Control, component_digest};
-use super::state::{NameArtifacts, VersionDetails};
+use super::state::VersionDetails;
 use super::supervise::Home;
 use super::upload::{blocking, internal};
 use super::views;
+use super::{Control, component_digest};
 use crate::artifact::cache::ArtifactError;
 use crate::link::{ArtifactName, GuestLine, TableChange, WorkerReport};
 use crate::metrics::ArtifactState;
@@ -25,17 +25,27 @@ impl Home for Control {
     }
 
     fn artifact_needed(self: Arc<Self>, name: ArtifactName) {
-        let first = self.supplying.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        let first = self
+            .supplying
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name);
         // The answer to the first need is the answer to all of them.
         if first {
             let tracker = self.tracker.clone();
             tracker.spawn(async move {
                 let file = self.supply(name).await;
-                self.supplying.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+                self.supplying
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&name);
                 if let Err(error) = &file {
                     tracing::warn!(%error, "an artifact cannot be supplied");
                 }
-                self.supervisor.artifact(name, file.map(OwnedFd::from).map_err(|error| error.to_string()));
+                self.supervisor.artifact(
+                    name,
+                    file.map(OwnedFd::from).map_err(|error| error.to_string()),
+                );
             });
         }
     }
@@ -85,12 +95,18 @@ impl Control {
                 tracing::warn!(%digest, state = found.word(), "compiling an artifact again");
                 self.compile_again(&digest).await?;
                 self.metrics.artifact(ArtifactState::Recompiled);
-                self.open(name, digest).await?.map_err(|error| internal(&error))
+                self.open(name, digest)
+                    .await?
+                    .map_err(|error| internal(&error))
             }
         }
     }
 
-    async fn open(&self, name: ArtifactName, digest: Digest) -> Result<Result<File, ArtifactError>, PlaneError> {
+    async fn open(
+        &self,
+        name: ArtifactName,
+        digest: Digest,
+    ) -> Result<Result<File, ArtifactError>, PlaneError> {
         let cache = Arc::clone(&self.cache);
         blocking(move || cache.open_verified(&name, &component_digest(&digest))).await
     }
@@ -98,10 +114,21 @@ impl Control {
     /// From the stored component, whose digest and statement are checked as they were when it was accepted.
     async fn compile_again(&self, digest: &Digest) -> Result<(), PlaneError> {
         self.check_statement_again(digest)?;
-        let (blobs, key) = (self.blobs.clone(), BlobDigest::from_bytes(*digest.as_bytes()));
-        let component = blocking(move || blobs.open_verified(&key)).await?.map_err(|error| internal(&error))?;
-        let bytes = component.metadata().map_err(|error| internal(&error))?.len();
-        let ticket = self.compile_queue.enqueue().map_err(|full| internal(&full))?;
+        let (blobs, key) = (
+            self.blobs.clone(),
+            BlobDigest::from_bytes(*digest.as_bytes()),
+        );
+        let component = blocking(move || blobs.open_verified(&key))
+            .await?
+            .map_err(|error| internal(&error))?;
+        let bytes = component
+            .metadata()
+            .map_err(|error| internal(&error))?
+            .len();
+        let ticket = self
+            .compile_queue
+            .enqueue()
+            .map_err(|full| internal(&full))?;
         let turn = ticket.turn().await;
         self.compile(&component, bytes, digest).await?;
         drop(turn);
@@ -112,29 +139,44 @@ impl Control {
     /// expiry is not asked for: it was for the upload.
     fn check_statement_again(&self, digest: &Digest) -> Result<(), PlaneError> {
         let state = self.read();
-        let (tenant, module, version) = state.any_version_of(digest).ok_or_else(|| PlaneError::Internal {
-            inside: format!("no version stands on {digest}"),
-        })?;
-        let details: VersionDetails = postcard::from_bytes(&version.details).map_err(|error| internal(&error))?;
+        let (tenant, module, version) =
+            state
+                .any_version_of(digest)
+                .ok_or_else(|| PlaneError::Internal {
+                    inside: format!("no version stands on {digest}"),
+                })?;
+        let details: VersionDetails =
+            postcard::from_bytes(&version.details).map_err(|error| internal(&error))?;
         let jwk = views::jwk(&version.kid, &details.publisher_key);
         let statement = SignedStatement::parse(&version.statement)?.verify(&version.kid, &jwk)?;
         statement.check_place(tenant, module)?;
         if statement.digest != *digest || statement.version != version.version {
-            return Err(PlaneError::DigestMismatch { stated: statement.digest, actual: *digest });
+            return Err(PlaneError::DigestMismatch {
+                stated: statement.digest,
+                actual: *digest,
+            });
         }
         Ok(())
     }
 
     fn component_of(&self, name: &ArtifactName) -> Result<Digest, PlaneError> {
-        let names = self.artifact_names.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(name).copied().ok_or_else(|| PlaneError::Internal {
-            inside: "a worker asked for an artifact that no table named".to_owned(),
-        })
+        let names = self
+            .artifact_names
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        names
+            .get(name)
+            .copied()
+            .ok_or_else(|| PlaneError::Internal {
+                inside: "a worker asked for an artifact that no table named".to_owned(),
+            })
     }
 
-    /// Whether a kept version stands on this artifact.
+    /// Whether a kept version, or an upload under way, stands on this artifact.
     pub(super) fn artifact_is_referenced(&self, name: &ArtifactName) -> bool {
-        let state = self.read();
-        state.referenced().any(|digest| self.artifact_of(digest) == *name)
+        let Ok(digest) = self.component_of(name) else {
+            return false;
+        };
+        self.publishing_now().contains(&digest) || self.read().references(&digest)
     }
 }

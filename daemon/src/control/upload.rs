@@ -7,21 +7,23 @@ use control_api::error::{PlaneError, Problem};
 use control_api::plane::{Caller, Upload, UploadBody, UploadOutcome};
 use control_api::problem::Answer;
 use control_api::statement::{Expected, SignedStatement, Statement};
-use control_api::view::{self, DryRunProblem, ModuleVersion, Precondition, Revised, UploadDryRun, Written};
+use control_api::view::{
+    self, DryRunProblem, ModuleVersion, Precondition, Revised, UploadDryRun, Written,
+};
 use edge_config::{Digest, KeyId, ModuleName, TenantName};
 use futures_util::StreamExt;
 use tokio::sync::SemaphorePermit;
 
 use super::Control;
 use super::change::{Plan, check, revised};
+use super::component_digest;
 use super::edit::Edit;
 use super::jobs::{JobHandle, Progress};
 use super::plane::{room, tenant_in};
 use super::state::{Module, State, Version, VersionDetails};
-use super::component_digest;
 use super::views;
+use crate::artifact::compile::{CompileError, CompileJob, QueueFull, Ticket};
 use crate::artifact::inspect::Inspection;
-use crate::artifact::compile::{CompileError, CompileJob};
 use crate::link::World;
 use crate::metrics::{CompileOutcome, UploadEnd};
 use crate::store::blobs::{BlobError, IncomingBlob};
@@ -68,10 +70,15 @@ impl Control {
         let received = self.receive(upload, precondition).await;
         let received = received.inspect_err(|error| self.metrics.upload(UploadEnd::from(error)))?;
         if !respond_async {
-            let (version, written) = self.publish(received, precondition, &caller, &|_| {}).await?;
+            let (version, written) = self
+                .publish(received, None, precondition, &caller, &|_| {})
+                .await?;
             return Ok(UploadOutcome::Done { version, written });
         }
         // The place in the queue is taken before the answer: a full queue is an answer, not a failed job.
+        let ticket = self
+            .place_in_queue()
+            .inspect_err(|error| self.metrics.upload(UploadEnd::from(error)))?;
         let id = random_id();
         let job = self.jobs.begin(
             id,
@@ -81,7 +88,10 @@ impl Control {
         );
         let shown = job.view();
         if let Some(me) = self.me() {
-            self.tracker.spawn(async move { me.finish_job(job, received, precondition, caller).await });
+            self.tracker.spawn(async move {
+                me.finish_job(job, received, ticket, precondition, caller)
+                    .await
+            });
         }
         Ok(UploadOutcome::Accepted(shown))
     }
@@ -90,10 +100,15 @@ impl Control {
         self: Arc<Self>,
         job: JobHandle,
         received: Received,
+        ticket: Ticket,
         precondition: Precondition,
         caller: Caller,
     ) {
-        let outcome = self.publish(received, precondition, &caller, &|progress| job.set(progress)).await;
+        let outcome = self
+            .publish(received, Some(ticket), precondition, &caller, &|progress| {
+                job.set(progress)
+            })
+            .await;
         let outcome = outcome
             .map(|(version, written)| (version.value, written))
             .map_err(|error| problem(&error, &caller.request_id));
@@ -101,8 +116,19 @@ impl Control {
     }
 
     /// Statement first, then bytes; nothing is parsed.
-    async fn receive(&self, upload: Upload, precondition: Precondition) -> Result<Received, PlaneError> {
-        let Upload { tenant, module, statement, declared_bytes, body, .. } = upload;
+    async fn receive(
+        &self,
+        upload: Upload,
+        precondition: Precondition,
+    ) -> Result<Received, PlaneError> {
+        let Upload {
+            tenant,
+            module,
+            statement,
+            declared_bytes,
+            body,
+            ..
+        } = upload;
         let text = statement.ok_or(PlaneError::StatementMissing)?;
         let signed = self.verify(&tenant, &module, &text)?;
         let bytes_max = {
@@ -117,16 +143,31 @@ impl Control {
         if actual != stated {
             return Err(PlaneError::DigestMismatch { stated, actual });
         }
-        Ok(Received { tenant, module, signed, bytes })
+        Ok(Received {
+            tenant,
+            module,
+            signed,
+            bytes,
+        })
     }
 
-    fn verify(&self, tenant: &TenantName, module: &ModuleName, text: &str) -> Result<Signed, PlaneError> {
+    fn verify(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        text: &str,
+    ) -> Result<Signed, PlaneError> {
         let parsed = SignedStatement::parse(text)?;
         let kid = parsed.kid()?;
         let public_key = {
             let state = self.read();
             let tenant = tenant_in(&state, tenant)?;
-            tenant.keys.get(&kid).ok_or_else(|| parsed.publisher_unknown())?.value.public_key
+            tenant
+                .keys
+                .get(&kid)
+                .ok_or_else(|| parsed.publisher_unknown())?
+                .value
+                .public_key
         };
         let statement = parsed.verify(&kid, &views::jwk(&kid, &public_key))?;
         let (auth, uploads) = (&self.config.auth, &self.config.uploads);
@@ -137,14 +178,21 @@ impl Control {
             clock_skew_s: auth.clock_skew_s.into(),
             lifetime_s_max: uploads.statement_lifetime_s_max.into(),
         })?;
-        Ok(Signed { statement, kid, public_key, text: text.into() })
+        Ok(Signed {
+            statement,
+            kid,
+            public_key,
+            text: text.into(),
+        })
     }
 
     fn upload_permit(&self) -> Result<SemaphorePermit<'_>, PlaneError> {
-        self.uploads.try_acquire().map_err(|_| PlaneError::UploadsBusy {
-            concurrent_max: self.config.uploads.concurrent_max.into(),
-            retry_after_s: BUSY_RETRY_AFTER_S,
-        })
+        self.uploads
+            .try_acquire()
+            .map_err(|_| PlaneError::UploadsBusy {
+                concurrent_max: self.config.uploads.concurrent_max.into(),
+                retry_after_s: BUSY_RETRY_AFTER_S,
+            })
     }
 
     async fn take_bytes(
@@ -163,22 +211,33 @@ impl Control {
             let next = tokio::time::timeout_at(deadline, body.next()).await;
             match next.map_err(|_| PlaneError::BodyTooSlow { duration_ms_max })? {
                 Some(Ok(chunk)) => bytes.write(&chunk).map_err(blob_error)?,
-                Some(Err(_)) => return Err(PlaneError::BodyBrokenOff { received_bytes: bytes.bytes() }),
+                Some(Err(_)) => {
+                    return Err(PlaneError::BodyBrokenOff {
+                        received_bytes: bytes.bytes(),
+                    });
+                }
                 None => break,
             }
         }
-        if bytes.bytes() == 0 { Err(PlaneError::BodyEmpty) } else { Ok(bytes) }
+        if bytes.bytes() == 0 {
+            Err(PlaneError::BodyEmpty)
+        } else {
+            Ok(bytes)
+        }
     }
 
     /// From signed bytes to a version that routes can serve.
     async fn publish(
         &self,
         received: Received,
+        ticket: Option<Ticket>,
         precondition: Precondition,
         caller: &Caller,
         tell: Tell<'_>,
     ) -> Result<(Revised<ModuleVersion>, Written), PlaneError> {
-        let outcome = self.compile_and_commit(received, precondition, caller, tell).await;
+        let outcome = self
+            .compile_and_commit(received, ticket, precondition, caller, tell)
+            .await;
         self.metrics.upload(match &outcome {
             Ok((_, Written::Unchanged)) => UploadEnd::Unchanged,
             Ok(_) => UploadEnd::Accepted,
@@ -190,33 +249,53 @@ impl Control {
     async fn compile_and_commit(
         &self,
         received: Received,
+        ticket: Option<Ticket>,
         precondition: Precondition,
         caller: &Caller,
         tell: Tell<'_>,
     ) -> Result<(Revised<ModuleVersion>, Written), PlaneError> {
-        let Received { tenant, module, signed, bytes } = received;
+        let Received {
+            tenant,
+            module,
+            signed,
+            bytes,
+        } = received;
         let statement = &signed.statement;
         let repeated = {
             let state = self.read();
             may_become(&state, &tenant, &module, statement, precondition)?
         };
         if repeated {
-            return Ok((self.version_now(&tenant, &module, statement.version)?, Written::Unchanged));
+            return Ok((
+                self.version_now(&tenant, &module, statement.version)?,
+                Written::Unchanged,
+            ));
         }
-        let compiled = self.compiled(&bytes, &statement.digest, tell).await?;
+        let _kept = self.publishing(statement.digest);
+        let compiled = self
+            .compiled(&bytes, &statement.digest, ticket, tell)
+            .await?;
         let bytes_max = {
             let state = self.read();
             tenant_in(&state, &tenant)?.limits.instance_memory_mib_max << 20
         };
         let declared_bytes = compiled.inspection.memory.initial_bytes;
         if declared_bytes > bytes_max {
-            return Err(PlaneError::MemoryDoesNotFit { declared_bytes, bytes_max });
+            return Err(PlaneError::MemoryDoesNotFit {
+                declared_bytes,
+                bytes_max,
+            });
         }
         let component_bytes = bytes.bytes();
         let expected = crate::store::blobs::BlobDigest::from_bytes(*statement.digest.as_bytes());
         // Held until the store refers to the component.
-        let lease = blocking(move || bytes.finish(&expected)).await?.map_err(blob_error)?;
-        let details = VersionDetails { inspection: compiled.inspection, publisher_key: signed.public_key };
+        let lease = blocking(move || bytes.finish(&expected))
+            .await?
+            .map_err(blob_error)?;
+        let details = VersionDetails {
+            inspection: compiled.inspection,
+            publisher_key: signed.public_key,
+        };
         let version = Version {
             version: statement.version,
             digest: statement.digest,
@@ -225,15 +304,23 @@ impl Control {
             accepted_at_s: self.now_s(),
             statement: signed.text,
             world: compiled.world,
-            details: postcard::to_stdvec(&details).map_err(|error| internal(&error))?.into(),
+            details: postcard::to_stdvec(&details)
+                .map_err(|error| internal(&error))?
+                .into(),
         };
         let number = version.version;
         let (name, id) = (tenant.clone(), module.clone());
         let stated = signed.statement;
-        self.change(caller, move |state| plan_version(state, name, id, version, &stated, precondition)).await?;
+        self.change(caller, move |state| {
+            plan_version(state, name, id, version, &stated, precondition)
+        })
+        .await?;
         drop(lease);
         self.collect_soon();
-        Ok((self.version_now(&tenant, &module, number)?, Written::Created))
+        Ok((
+            self.version_now(&tenant, &module, number)?,
+            Written::Created,
+        ))
     }
 
     fn version_now(
@@ -243,8 +330,14 @@ impl Control {
         version: u64,
     ) -> Result<Revised<ModuleVersion>, PlaneError> {
         let state = self.read();
-        let gone = || PlaneError::ModuleNotFound { tenant: tenant.clone(), module: module.clone() };
-        let found = tenant_in(&state, tenant)?.modules.get(module).ok_or_else(gone)?;
+        let gone = || PlaneError::ModuleNotFound {
+            tenant: tenant.clone(),
+            module: module.clone(),
+        };
+        let found = tenant_in(&state, tenant)?
+            .modules
+            .get(module)
+            .ok_or_else(gone)?;
         let kept = found.value.version(version).ok_or_else(gone)?;
         Ok(revised(found.revision, views::version(kept)))
     }
@@ -254,24 +347,35 @@ impl Control {
         &self,
         bytes: &IncomingBlob,
         digest: &Digest,
+        ticket: Option<Ticket>,
         tell: Tell<'_>,
     ) -> Result<Compiled, PlaneError> {
         if let Some(known) = self.known_component(digest).await {
             self.metrics.artifact(crate::metrics::ArtifactState::Shared);
             return Ok(known);
         }
-        let ticket = self.compile_queue.enqueue().map_err(|full| PlaneError::CompileQueueFull {
-            queue_max: full.waiting_max as u64,
-            retry_after_s: BUSY_RETRY_AFTER_S,
-        })?;
+        let ticket = match ticket {
+            Some(ticket) => ticket,
+            None => self.place_in_queue()?,
+        };
         let positions = ticket.positions();
-        tell(Progress::Queued(Box::new(move || *positions.borrow() as u64)));
+        tell(Progress::Queued(Box::new(move || {
+            *positions.borrow() as u64
+        })));
         let turn = ticket.turn().await;
         tell(Progress::Compiling(Instant::now()));
         let inspection = self.compile(bytes.file(), bytes.bytes(), digest).await?;
         drop(turn);
-        let world = inspection.world.ok_or_else(|| PlaneError::ExportsNotServed { exports: inspection.exports.clone() })?;
+        let world = inspection
+            .world
+            .ok_or_else(|| PlaneError::ExportsNotServed {
+                exports: inspection.exports.clone(),
+            })?;
         Ok(Compiled { world, inspection })
+    }
+
+    fn place_in_queue(&self) -> Result<Ticket, PlaneError> {
+        self.compile_queue.enqueue().map_err(queue_full)
     }
 
     /// Compiles into the cache. The caller holds the compiler's turn.
@@ -282,11 +386,15 @@ impl Control {
         digest: &Digest,
     ) -> Result<Inspection, PlaneError> {
         let began = Instant::now();
-        let outcome = self.compile_uncounted(component, component_bytes, digest).await;
+        let outcome = self
+            .compile_uncounted(component, component_bytes, digest)
+            .await;
         let counted = match &outcome {
             Ok(_) => CompileOutcome::Accepted,
             Err(PlaneError::CompileTooCostly { .. }) => CompileOutcome::TooCostly,
-            Err(PlaneError::Internal { .. } | PlaneError::StoreUnavailable) => CompileOutcome::Failed,
+            Err(PlaneError::Internal { .. } | PlaneError::StoreUnavailable) => {
+                CompileOutcome::Failed
+            }
             Err(_) => CompileOutcome::Refused,
         };
         self.metrics.compile_finished(counted, began.elapsed());
@@ -322,13 +430,20 @@ impl Control {
         let artifact_bytes = report.artifact_bytes;
         blocking(move || {
             let referenced = |name: &crate::link::ArtifactName| {
-                me.as_ref().is_some_and(|control| control.artifact_is_referenced(name))
+                me.as_ref()
+                    .is_some_and(|control| control.artifact_is_referenced(name))
             };
-            cache.commit(&output, artifact_bytes, &component_digest(&digest), &referenced)
+            cache.commit(
+                &output,
+                artifact_bytes,
+                &component_digest(&digest),
+                &referenced,
+            )
         })
         .await?
         .map_err(|error| internal(&error))?;
-        self.metrics.artifact(crate::metrics::ArtifactState::Compiled);
+        self.metrics
+            .artifact(crate::metrics::ArtifactState::Compiled);
         Ok(report.inspection)
     }
 
@@ -337,16 +452,35 @@ impl Control {
         let (world, details) = {
             let state = self.read();
             let (_, _, version) = state.any_version_of(digest)?;
-            (version.world, postcard::from_bytes::<VersionDetails>(&version.details).ok()?)
+            (
+                version.world,
+                postcard::from_bytes::<VersionDetails>(&version.details).ok()?,
+            )
         };
         let (cache, component) = (Arc::clone(&self.cache), component_digest(digest));
-        let good = blocking(move || cache.open_verified(&cache.name_of(&component), &component).is_ok()).await.ok()?;
-        good.then_some(Compiled { world, inspection: details.inspection })
+        let good = blocking(move || {
+            cache
+                .open_verified(&cache.name_of(&component), &component)
+                .is_ok()
+        })
+        .await
+        .ok()?;
+        good.then_some(Compiled {
+            world,
+            inspection: details.inspection,
+        })
     }
 
     /// What an upload would meet, in the order in which it would; nothing is kept.
     pub(super) async fn try_upload(&self, upload: Upload) -> Result<UploadDryRun, PlaneError> {
-        let Upload { tenant, module, statement, declared_bytes, body, .. } = upload;
+        let Upload {
+            tenant,
+            module,
+            statement,
+            declared_bytes,
+            body,
+            ..
+        } = upload;
         let mut problems = Vec::new();
         let mut signed = None;
         if let Some(text) = statement {
@@ -358,31 +492,37 @@ impl Control {
         let limits = {
             let state = self.read();
             if let Some(statement) = &signed
-                && let Err(error) = may_become(&state, &tenant, &module, statement, Precondition::None)
+                && let Err(error) =
+                    may_become(&state, &tenant, &module, statement, Precondition::None)
             {
                 problems.push(error);
             }
             tenant_in(&state, &tenant)?.limits
         };
         let permit = self.upload_permit()?;
-        let bytes = self.take_bytes(body, declared_bytes, limits.component_kib_max << 10).await?;
+        let bytes = self
+            .take_bytes(body, declared_bytes, limits.component_kib_max << 10)
+            .await?;
         drop(permit);
         let digest = Digest::from_bytes(*bytes.digest().as_bytes());
         if let Some(statement) = &signed
             && statement.digest != digest
         {
-            problems.push(PlaneError::DigestMismatch { stated: statement.digest, actual: digest });
+            problems.push(PlaneError::DigestMismatch {
+                stated: statement.digest,
+                actual: digest,
+            });
         }
         let turn = self
             .dry_run_queue
             .enqueue()
-            .map_err(|full| PlaneError::CompileQueueFull {
-                queue_max: full.waiting_max as u64,
-                retry_after_s: BUSY_RETRY_AFTER_S,
-            })?
+            .map_err(queue_full)?
             .turn()
             .await;
-        let inspected = self.compiler.inspect(bytes.file(), bytes.bytes(), &self.compile_limits).await;
+        let inspected = self
+            .compiler
+            .inspect(bytes.file(), bytes.bytes(), &self.compile_limits)
+            .await;
         drop(turn);
         let bytes_max = limits.instance_memory_mib_max << 20;
         let mut answer = UploadDryRun {
@@ -415,16 +555,25 @@ impl Control {
 /// What of an inspected component would be refused.
 fn would_refuse(inspection: &Inspection, bytes_max: u64) -> Vec<PlaneError> {
     let mut refused = Vec::new();
-    let missing: Vec<_> = inspection.imports_missing().into_iter().map(str::to_owned).collect();
+    let missing: Vec<_> = inspection
+        .imports_missing()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     if !missing.is_empty() {
         refused.push(PlaneError::ImportsNotOffered { imports: missing });
     }
     if inspection.world.is_none() {
-        refused.push(PlaneError::ExportsNotServed { exports: inspection.exports.clone() });
+        refused.push(PlaneError::ExportsNotServed {
+            exports: inspection.exports.clone(),
+        });
     }
     let declared_bytes = inspection.memory.initial_bytes;
     if declared_bytes > bytes_max {
-        refused.push(PlaneError::MemoryDoesNotFit { declared_bytes, bytes_max });
+        refused.push(PlaneError::MemoryDoesNotFit {
+            declared_bytes,
+            bytes_max,
+        });
     }
     refused
 }
@@ -439,7 +588,9 @@ fn may_become(
 ) -> Result<bool, PlaneError> {
     let found = tenant_in(state, tenant)?;
     if found.settings.value.suspended {
-        return Err(PlaneError::TenantSuspended { tenant: tenant.clone() });
+        return Err(PlaneError::TenantSuspended {
+            tenant: tenant.clone(),
+        });
     }
     let kept = found.modules.get(module);
     let repeated = kept
@@ -451,12 +602,24 @@ fn may_become(
     check(precondition, kept.map(|kept| kept.revision))?;
     let highest = state.highest_version(tenant, module);
     if statement.version <= highest {
-        return Err(PlaneError::VersionNotAbove { module: module.clone(), version: statement.version, highest });
+        return Err(PlaneError::VersionNotAbove {
+            module: module.clone(),
+            version: statement.version,
+            highest,
+        });
     }
-    room("modules_max", found.limits.modules_max, found.modules.len(), kept.is_some())?;
+    room(
+        "modules_max",
+        found.limits.modules_max,
+        found.modules.len(),
+        kept.is_some(),
+    )?;
     let remembered = kept.is_some() || highest > 0;
     if !remembered && state.names_remembered(tenant) >= MODULE_NAMES_MAX {
-        return Err(PlaneError::LimitReached { limit: "module names, deleted ones included", most: MODULE_NAMES_MAX as u64 });
+        return Err(PlaneError::LimitReached {
+            limit: "module names, deleted ones included",
+            most: MODULE_NAMES_MAX as u64,
+        });
     }
     Ok(false)
 }
@@ -475,11 +638,16 @@ fn plan_version(
     }
     let found = tenant_in(state, &tenant)?;
     let before = found.modules.get(&name);
-    let mut versions = before.map(|before| before.value.versions.clone()).unwrap_or_default();
+    let mut versions = before
+        .map(|before| before.value.versions.clone())
+        .unwrap_or_default();
     let number = version.version;
     let shown = views::version(&version);
     versions.push(version);
-    let pinned: Vec<u64> = found.routes_of(&name).filter_map(|(_, target)| target.version).collect();
+    let pinned: Vec<u64> = found
+        .routes_of(&name)
+        .filter_map(|(_, target)| target.version)
+        .collect();
     let kept_max = usize::try_from(found.limits.kept_versions_max).unwrap_or(usize::MAX);
     let mut surplus = versions.len().saturating_sub(kept_max);
     // Oldest first; what a route pins stays, beyond the limit if it must.
@@ -488,21 +656,43 @@ fn plan_version(
         surplus -= usize::from(goes);
         !goes
     });
-    let module = Module { active_version: number, highest_version: number, versions };
-    let plan = Plan::new("module.upload", Some(&tenant), format!("{name} version {number}"));
+    let module = Module {
+        active_version: number,
+        highest_version: number,
+        versions,
+    };
+    let plan = Plan::new(
+        "module.upload",
+        Some(&tenant),
+        format!("{name} version {number}"),
+    );
     let mut plan = plan
         .written(before.is_some())
-        .before(before.and_then(|before| before.value.versions.last()).map(views::version))
+        .before(
+            before
+                .and_then(|before| before.value.versions.last())
+                .map(views::version),
+        )
         .after(Some(shown));
     if before.is_none() {
-        plan = plan.edit(Edit::DeleteFloor { tenant: tenant.clone(), module: name.clone() });
+        plan = plan.edit(Edit::DeleteFloor {
+            tenant: tenant.clone(),
+            module: name.clone(),
+        });
     }
-    Ok(plan.edit(Edit::PutModule { tenant, name, module }))
+    Ok(plan.edit(Edit::PutModule {
+        tenant,
+        name,
+        module,
+    }))
 }
 
 fn dry_run_problem(error: &PlaneError) -> DryRunProblem {
     let problem = problem(error, "");
-    DryRunProblem { problem_type: problem.problem_type, detail: problem.detail }
+    DryRunProblem {
+        problem_type: problem.problem_type,
+        detail: problem.detail,
+    }
 }
 
 fn problem(error: &PlaneError, request_id: &str) -> Problem {
@@ -512,8 +702,12 @@ fn problem(error: &PlaneError, request_id: &str) -> Problem {
 pub(super) fn compile_error(error: CompileError) -> PlaneError {
     use crate::artifact::compile::Cost;
     match error {
-        CompileError::Refused(why) => PlaneError::NotAComponent { why: why.to_string() },
-        CompileError::ImportsNotOffered { names } => PlaneError::ImportsNotOffered { imports: names },
+        CompileError::Refused(why) => PlaneError::NotAComponent {
+            why: why.to_string(),
+        },
+        CompileError::ImportsNotOffered { names } => {
+            PlaneError::ImportsNotOffered { imports: names }
+        }
         CompileError::ExportsNotServed { names } => PlaneError::ExportsNotServed { exports: names },
         CompileError::DoesNotLink { message } | CompileError::DoesNotCompile { message } => {
             PlaneError::DoesNotCompile { why: message }
@@ -531,6 +725,13 @@ pub(super) fn compile_error(error: CompileError) -> PlaneError {
     }
 }
 
+fn queue_full(full: QueueFull) -> PlaneError {
+    PlaneError::CompileQueueFull {
+        queue_max: full.waiting_max as u64,
+        retry_after_s: BUSY_RETRY_AFTER_S,
+    }
+}
+
 fn blob_error(error: BlobError) -> PlaneError {
     match error {
         BlobError::TooLarge { bytes_max } => PlaneError::BodyTooLarge { bytes_max },
@@ -543,22 +744,30 @@ fn blob_error(error: BlobError) -> PlaneError {
 }
 
 pub(super) fn internal(error: &dyn std::error::Error) -> PlaneError {
-    PlaneError::Internal { inside: crate::logging::chain(error) }
+    PlaneError::Internal {
+        inside: crate::logging::chain(error),
+    }
 }
 
 /// Runs what blocks on the disk away from the runtime's threads.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PlaneError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PlaneError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| internal(&error))
 }
 
 /// 128 random bits, in hexadecimal: a job's id is also what lets one ask about it.
 fn random_id() -> String {
     let mut bytes = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system has random bytes: keys were made from them");
-    bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
-        use std::fmt::Write as _;
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    aws_lc_rs::rand::fill(&mut bytes)
+        .expect("the system has random bytes: keys were made from them");
+    bytes
+        .iter()
+        .fold(String::with_capacity(32), |mut text, byte| {
+            use std::fmt::Write as _;
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
-

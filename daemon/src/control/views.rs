@@ -5,7 +5,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use control_api::view;
 use edge_config::{KeyId, Limits, ModuleName, RouteId, TenantName};
 
-use super::state::{Module, PublisherKey, RouteTarget, Tenant, TenantSettings, Version, VersionDetails};
+use super::state::{
+    Module, PublisherKey, RouteTarget, Tenant, TenantSettings, Version, VersionDetails,
+};
 use crate::artifact::inspect::Inspection;
 use crate::host;
 
@@ -21,7 +23,11 @@ pub(super) fn tenant(name: &TenantName, settings: &TenantSettings, limits: Limit
 }
 
 pub(super) fn key(kid: &KeyId, key: &PublisherKey) -> view::PublisherKey {
-    view::PublisherKey { kid: kid.clone(), jwk: jwk(kid, &key.public_key), added_at: key.added_at_s }
+    view::PublisherKey {
+        kid: kid.clone(),
+        jwk: jwk(kid, &key.public_key),
+        added_at: key.added_at_s,
+    }
 }
 
 pub(super) fn jwk(kid: &KeyId, public_key: &[u8; 32]) -> view::PublicJwk {
@@ -54,12 +60,17 @@ pub(super) fn version(version: &Version) -> view::ModuleVersion {
         kid: version.kid.clone(),
         accepted_at: version.accepted_at_s,
         world: version.world.name().to_owned(),
-        inspection: details.map(|details| inspection(&details.inspection)).unwrap_or_default(),
+        inspection: details
+            .map(|details| inspection(&details.inspection))
+            .unwrap_or_default(),
     }
 }
 
 pub(super) fn inspection(inspection: &Inspection) -> view::Inspection {
-    let imports = inspection.imports.iter().map(|name| view::Import { name: name.clone(), granted: host::offers(name) });
+    let imports = inspection.imports.iter().map(|name| view::Import {
+        name: name.clone(),
+        granted: host::offers(name),
+    });
     view::Inspection {
         imports: imports.collect(),
         exports: inspection.exports.clone(),

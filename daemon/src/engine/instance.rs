@@ -1,11 +1,12 @@
 //! One component, ready to be instantiated; one instance, serving one request.
 
+use std::fmt::Write as _;
 use std::pin::Pin;
 
 use http::{Request, Response};
 use tokio::sync::oneshot;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
@@ -150,7 +151,7 @@ async fn serve_service(
 }
 
 impl GuestEnd {
-    /// The refusal that a guest's end amounts to where it gave no answer, with what to tell its tenant.
+    /// The refusal that a guest's end amounts to where it gave no answer, with what to tell its tenant, line by line.
     #[must_use]
     pub fn refusal(&self) -> (Refusal, String) {
         match &self.result {
@@ -162,8 +163,24 @@ impl GuestEnd {
                 Refusal::Instances,
                 "the node has no instance left".to_owned(),
             ),
-            Err(error) if self.memory_refused => (Refusal::Memory, format!("{error:#}")),
-            Err(error) => (Refusal::Trap, format!("{error:#}")),
+            Err(error) if self.memory_refused => (Refusal::Memory, told(error)),
+            Err(error) => (Refusal::Trap, told(error)),
         }
     }
+}
+
+/// What happened first, then where, innermost call first.
+fn told(error: &wasmtime::Error) -> String {
+    let mut text = error.root_cause().to_string();
+    let frames = error
+        .downcast_ref::<WasmBacktrace>()
+        .map(WasmBacktrace::frames)
+        .unwrap_or_default();
+    for frame in frames {
+        let _ = match frame.func_name() {
+            Some(name) => write!(text, "\n  in {name}"),
+            None => write!(text, "\n  in wasm function {}", frame.func_index()),
+        };
+    }
+    text
 }

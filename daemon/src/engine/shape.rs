@@ -19,7 +19,7 @@ pub struct EngineShape {
     pub memory_reservation_bytes: u64,
     /// Unmapped address space behind each, in bytes.
     pub memory_guard_bytes: u64,
-    /// The most one linear memory may ever grow to, in bytes; at most the reservation.
+    /// The most one linear memory may ever grow to, in bytes, whatever a tenant is allowed.
     pub memory_bytes_max: u64,
     /// Most component instances alive at once.
     pub instances_max: u32,
@@ -49,7 +49,7 @@ pub enum ShapeError {
 }
 
 impl EngineShape {
-    /// The best layout for `instances_max` instances of at most `memory_bytes_max` bytes within
+    /// The best layout for `instances_max` instances of at least `memory_bytes_max` bytes within
     /// `address_space_bytes`: guard pages where the large slots fit into half of it, else compact slots and bounds
     /// checks in code.
     ///
@@ -84,7 +84,7 @@ impl EngineShape {
         Ok(Self {
             memory_reservation_bytes,
             memory_guard_bytes,
-            memory_bytes_max: memory_bytes_max.min(memory_reservation_bytes),
+            memory_bytes_max: memory_reservation_bytes,
             instances_max,
             pagemap_scan,
         })
@@ -159,7 +159,7 @@ mod tests {
     fn a_large_address_space_gets_guard_pages() {
         let shape = EngineShape::fit(1000, 64 * MIB, 1 << 47, true).unwrap();
         assert!(shape.has_guard_pages());
-        assert_eq!(shape.memory_bytes_max, 64 * MIB);
+        assert_eq!(shape.memory_bytes_max, 4096 * MIB);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::lingering::lend;
 use super::request_id::RequestIds;
 use super::serve::Gateway;
 
@@ -126,18 +127,22 @@ impl Acceptor {
             .header_read_timeout(self.settings.header_read_timeout)
             .max_headers(self.settings.header_count_max)
             .max_buf_size(self.settings.header_bytes_max);
-        let mut connection =
-            std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let outcome = tokio::select! {
-            outcome = connection.as_mut() => outcome,
-            () = self.closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let (stream, lender) = lend(stream);
+        let outcome = {
+            let mut connection =
+                std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+            tokio::select! {
+                outcome = connection.as_mut() => outcome,
+                () = self.closing.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.as_mut().await
+                }
             }
         };
-        if let Err(error) = outcome {
+        match outcome {
+            Ok(()) => lender.linger().await,
             // The client's doing, or a guest's that was ended: both are counted where they happen.
-            tracing::trace!(%error, %client, "connection ended");
+            Err(error) => tracing::trace!(%error, %client, "connection ended"),
         }
     }
 }

@@ -36,7 +36,9 @@ pub(super) struct RequestLog {
 impl RequestLog {
     /// The node's own word about the guest, for its tenant.
     pub(super) fn node(&self, text: &str) {
-        self.write(2, text.as_bytes());
+        for line in text.lines() {
+            self.write(2, line.as_bytes());
+        }
     }
 
     fn write(&self, stream: u8, text: &[u8]) {

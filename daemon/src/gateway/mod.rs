@@ -8,6 +8,7 @@
 mod accept;
 mod body;
 mod forwarded;
+mod lingering;
 mod log;
 mod request_id;
 mod respond;

@@ -40,6 +40,14 @@ pub struct BlobDigestError {
 }
 
 impl BlobDigest {
+    /// The digest of a component held in memory.
+    #[must_use]
+    pub fn of(component: &[u8]) -> Self {
+        let mut context = Context::new(&SHA256);
+        context.update(component);
+        digest_of(context)
+    }
+
     /// The digest of these 32 bytes of hash.
     #[must_use]
     pub fn from_bytes(bytes: [u8; SHA256_OUTPUT_LEN]) -> Self {

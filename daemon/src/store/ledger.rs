@@ -22,6 +22,7 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::contents::{Contents, Write};
@@ -36,6 +37,9 @@ const FILE_TO_CONTENTS: u64 = 16;
 /// How long another handle of this very process may still hold sled's lock, in steps of [`LOCK_STEP`].
 const LOCK_STEPS_MAX: u32 = 200;
 const LOCK_STEP: Duration = Duration::from_millis(10);
+
+/// A key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
 
 /// Why sled did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -95,17 +99,28 @@ fn is_lock_error(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
+/// sled's handle. Its drop flushes and syncs, and panics where the disk refuses: here that ends in nothing, for by then
+/// every acknowledged change was synced.
+struct Handle(Option<sled::Db>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        catch_unwind(AssertUnwindSafe(|| drop(db))).ok();
+    }
+}
+
 /// The database, open.
 pub(super) struct Ledger {
-    db: sled::Db,
+    reader: Reader,
     dir: PathBuf,
     file: Box<dyn DurableFile>,
 }
 
-/// Pages of it, for readers on other threads.
+/// What reads the database, also on other threads.
 #[derive(Clone)]
 pub(super) struct Reader {
-    db: sled::Db,
+    handle: Arc<Handle>,
 }
 
 impl Ledger {
@@ -117,12 +132,15 @@ impl Ledger {
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None);
         let db = guarded(|| open_unlocked(&config))?;
-        guarded(|| Ok(db.flush()?))?;
+        let reader = Reader {
+            handle: Arc::new(Handle(Some(db))),
+        };
+        guarded(|| Ok(reader.db().flush()?))?;
         let path = dir.join("db");
         let file = sync_everything(dir).and_then(|()| File::open(&path));
         let file = file.map_err(|source| LedgerError::Sync { path, source })?;
         Ok(Self {
-            db,
+            reader,
             dir: dir.to_owned(),
             file: Box::new(file),
         })
@@ -133,13 +151,14 @@ impl Ledger {
     /// # Errors
     /// After any error nothing is known about the file: the ledger must be dropped.
     pub(super) fn apply(&mut self, writes: &[Write]) -> Result<(), LedgerError> {
+        let db = self.reader.db();
         guarded(|| {
             let mut batch = sled::Batch::default();
             for (key, value) in writes {
-                stage(&self.db, &mut batch, key, value.as_deref())?;
+                stage(db, &mut batch, key, value.as_deref())?;
             }
-            self.db.apply_batch(batch)?;
-            self.db.flush()?;
+            db.apply_batch(batch)?;
+            db.flush()?;
             Ok(())
         })?;
         self.file.sync().map_err(|source| LedgerError::Sync {
@@ -148,16 +167,9 @@ impl Ledger {
         })
     }
 
-    /// Everything in it.
-    pub(super) fn contents(&self) -> Result<Contents, LedgerError> {
-        self.reader().contents()
-    }
-
-    /// Pages of it, for readers on other threads.
-    pub(super) fn reader(&self) -> Reader {
-        Reader {
-            db: self.db.clone(),
-        }
+    /// What reads it, also on other threads. The file stays open until the last of these is gone.
+    pub(super) fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// Whether the file has outgrown its contents so far that it should be written anew.
@@ -183,16 +195,20 @@ impl Ledger {
 }
 
 impl Reader {
+    fn db(&self) -> &sled::Db {
+        self.handle.0.as_ref().expect("only drop takes it")
+    }
+
     /// The value under a key.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LedgerError> {
         guarded(|| {
-            let Some(first) = self.db.get(piece_key(key, 0))? else {
+            let Some(first) = self.db().get(piece_key(key, 0))? else {
                 return Ok(None);
             };
             let (pieces, data) = first_piece(key, &first)?;
             let mut value = data.to_vec();
             for piece in 1..pieces {
-                let Some(data) = self.db.get(piece_key(key, piece))? else {
+                let Some(data) = self.db().get(piece_key(key, piece))? else {
                     return Err(torn(key, "lacks a piece"));
                 };
                 value.extend_from_slice(&data);
@@ -207,10 +223,10 @@ impl Reader {
         first: &[u8],
         end: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LedgerError> {
+    ) -> Result<Vec<Entry>, LedgerError> {
         guarded(|| {
             let mut entries = Vec::with_capacity(limit);
-            for piece in self.db.range(first..end).rev() {
+            for piece in self.db().range(first..end).rev() {
                 if entries.len() == limit {
                     break;
                 }
@@ -232,7 +248,7 @@ impl Reader {
     pub(super) fn contents(&self) -> Result<Contents, LedgerError> {
         guarded(|| {
             let mut contents = Contents::default();
-            let mut entries = self.db.iter();
+            let mut entries = self.db().iter();
             while let Some(entry) = entries.next() {
                 let (piece, first) = entry?;
                 let (key, number) = split_piece_key(&piece)?;

@@ -16,8 +16,8 @@
 //!
 //! sled 0.34 is the node's database, and its last stable release is known to have come up unopenable, or to have
 //! given back less than was there, after abrupt stops. So each group of transactions is written twice, in forms that
-//! share no code: to an append-only journal with checksums ([`export`]) and to sled ([`ledger`]). At each start both
-//! are read whole and compared byte for byte, and whichever is whole mends the other ([`recover`]). The state is
+//! share no code: to an append-only journal with checksums (`export`) and to sled (`ledger`). At each start both
+//! are read whole and compared byte for byte, and whichever is whole mends the other (`recover`). The state is
 //! small, bounded by [`StoreOptions::contents_bytes_max`], so that this takes milliseconds.
 //!
 //! # What each sync buys
@@ -53,6 +53,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
@@ -78,6 +79,10 @@ pub type Seq = u64;
 
 /// Transactions that may wait for the writer.
 const QUEUE_MAX: usize = 32;
+/// How long another holder of the lock is waited for, in steps of [`LOCK_STEP`]: a predecessor that is just ending, or a
+/// process that it was starting at that moment, which has its open files until it becomes another program.
+const LOCK_STEPS_MAX: u32 = 100;
+const LOCK_STEP: Duration = Duration::from_millis(10);
 /// The largest transaction, encoded, in bytes.
 pub const TRANSACTION_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The most puts and deletes in one transaction.
@@ -226,7 +231,7 @@ impl Store {
     /// runtime serves, or on a blocking thread.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] while another process has it open, [`StoreError::BothBroken`] where acknowledged changes
+    /// [`StoreError::Locked`] where another process still has it open after a second, [`StoreError::BothBroken`] where acknowledged changes
     /// cannot be had from either copy, [`StoreError::Schema`], [`StoreError::Record`] or [`StoreError::Key`] where the
     /// state was written by a build that knows more, [`StoreError::Io`] for what the system refuses.
     pub fn open(options: StoreOptions) -> Result<Opened, StoreError> {
@@ -256,7 +261,7 @@ impl Store {
             failure: OnceLock::new(),
         });
         let counters = Arc::new(Counters::default());
-        let reader = Arc::new(ArcSwapOption::from_pointee(ledger.reader()));
+        let reader = Arc::new(ArcSwapOption::from_pointee(ledger.reader().clone()));
         let writer = Writer {
             dir: dir.clone(),
             ledger: Some(ledger),
@@ -435,13 +440,16 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .write(true)
         .open(&path)
         .map_err(io_error("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
-            dir: dir.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+    for _ in 0..LOCK_STEPS_MAX {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_STEP),
+            Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+        }
     }
+    Err(StoreError::Locked {
+        dir: dir.to_owned(),
+    })
 }
 
 /// Encodes a transaction and holds it against the bounds.

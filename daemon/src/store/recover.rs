@@ -313,8 +313,12 @@ fn open_whole(
     ledger_dir: &Path,
     cache_bytes: u64,
 ) -> Result<Result<(Ledger, Contents, u64), String>, StoreError> {
-    let opened = Ledger::open(ledger_dir, cache_bytes)
-        .and_then(|ledger| ledger.contents().map(|contents| (ledger, contents)));
+    let opened = Ledger::open(ledger_dir, cache_bytes).and_then(|ledger| {
+        ledger
+            .reader()
+            .contents()
+            .map(|contents| (ledger, contents))
+    });
     let (ledger, contents) = match opened {
         Ok(opened) => opened,
         Err(error) => match error.of_the_box() {

@@ -216,7 +216,7 @@ impl Writer {
                 }
             }
 
-            let bytes = grown(&reader, &group, &writes)?;
+            let bytes = grown(reader, &group, &writes)?;
             let bytes_max = self.bounds.contents_bytes_max;
             if bytes > bytes_max && bytes > group.contents_bytes {
                 answer.send(Err(StoreError::Full { bytes, bytes_max })).ok();
@@ -277,9 +277,12 @@ impl Writer {
         let unreadable = |error: &dyn std::error::Error| chain(error);
         if self.export.wants_compaction() {
             let other_copy = || {
-                ledger.contents().map_err(|error| StoreError::Unavailable {
-                    reason: chain(&error),
-                })
+                ledger
+                    .reader()
+                    .contents()
+                    .map_err(|error| StoreError::Unavailable {
+                        reason: chain(&error),
+                    })
             };
             self.export
                 .compact(self.node.seq, other_copy)
@@ -305,10 +308,10 @@ impl Writer {
 
     fn rebuild(&mut self) -> Result<(), String> {
         let old = self.ledger.take().ok_or("the database was given up")?;
-        let contents: Contents = old.contents().map_err(|error| chain(&error))?;
+        let contents: Contents = old.reader().contents().map_err(|error| chain(&error))?;
         let new = rebuild(&self.dir, self.bounds.cache_bytes, old, &contents)
             .map_err(|error| chain(&error))?;
-        self.reader.store(Some(Arc::new(new.reader())));
+        self.reader.store(Some(Arc::new(new.reader().clone())));
         self.ledger = Some(new);
         add(&self.counters.rebuilds, 1);
         Ok(())

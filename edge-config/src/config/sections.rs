@@ -188,10 +188,9 @@ sections! {
         threads: u32 = Int(0), 0..=256;
         /// Open connections at once.
         connections_max: u32 = Int(10_000), 1..=1_000_000;
-        /// The longest time that the header of a request may take to arrive.
-        header_read_timeout_ms: u32 = Int(10_000), 100..=3_600_000;
-        /// The longest time a connection is kept with no request on it.
-        idle_timeout_ms: u32 = Int(60_000), 100..=3_600_000;
+        /// The longest time from the start of a connection, or the end of a request on it, until the header of the
+        /// next request is whole: bounds slow headers and idle connections alike.
+        header_read_timeout_ms: u32 = Int(30_000), 100..=3_600_000;
         /// The largest header of a request, all fields together.
         header_kib_max: u32 = Int(64), 8..=1_024;
         /// The most header fields of a request.

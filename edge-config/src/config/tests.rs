@@ -54,7 +54,7 @@ fn the_file_is_read_and_the_environment_wins() {
     let text = r#"
         [http]
         threads = 4
-        idle_timeout_ms = 1_000
+        drain_ms_max = 1_000
         trusted_proxies = ["10.0.0.0/8"]
         [admin]
         unix_socket = "/run/littoral/admin.sock"
@@ -63,10 +63,7 @@ fn the_file_is_read_and_the_environment_wins() {
         modules_max = 8
     "#;
     let config = parse(text, &[]);
-    assert_eq!(
-        (config.http.threads, config.http.idle_timeout_ms),
-        (4, 1_000)
-    );
+    assert_eq!((config.http.threads, config.http.drain_ms_max), (4, 1_000));
     assert!(config.http.trusted_proxies[0].contains([10, 1, 1, 1].into()));
     assert_eq!(config.limits.routes_max, 7);
 
@@ -82,10 +79,7 @@ fn the_file_is_read_and_the_environment_wins() {
             ("HTTP_THREADS", "5"),
         ],
     );
-    assert_eq!(
-        (config.http.threads, config.http.idle_timeout_ms),
-        (2, 1_000)
-    );
+    assert_eq!((config.http.threads, config.http.drain_ms_max), (2, 1_000));
     assert_eq!(config.http.listen.len(), 2);
     assert_eq!(config.http.trusted_proxies, []);
     assert_eq!(config.admin.unix_socket, None);
@@ -213,8 +207,8 @@ fn words_and_lists_are_refused_with_what_is_allowed() {
 fn unknown_keys_are_refused_with_what_was_meant() {
     for (text, message) in [
         (
-            "http.idle_timeout_s = 3",
-            "unknown key \"http.idle_timeout_s\"; did you mean http.idle_timeout_ms?",
+            "http.drain_s_max = 3",
+            "unknown key \"http.drain_s_max\"; did you mean http.drain_ms_max?",
         ),
         (
             "limits.request_deadline_s_max = 3",

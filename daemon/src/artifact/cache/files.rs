@@ -7,8 +7,8 @@ use std::path::Path;
 
 use aws_lc_rs::rand;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, fsync, mkdirat, openat, renameat,
-    renameat_with, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, fsync, mkdirat, openat,
+    renameat, renameat_with, statat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;

@@ -35,7 +35,9 @@ impl Index {
                 continue;
             };
             for file_name in names_in(&folder)? {
-                let Some(name) = unhex(&file_name).filter(|_| file_name.starts_with(folder_name.as_str())) else {
+                let Some(name) =
+                    unhex(&file_name).filter(|_| file_name.starts_with(folder_name.as_str()))
+                else {
                     continue;
                 };
                 let stat = statat(&folder, &file_name, AtFlags::SYMLINK_NOFOLLOW)?;

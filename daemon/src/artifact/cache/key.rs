@@ -114,9 +114,19 @@ mod tests {
         let again = ArtifactKey::open_or_create(&keys).unwrap();
         assert_eq!(tag(&first), tag(&again));
         let file = keys.join(KEY_FILE);
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::read_dir(&keys).unwrap().count(), 1, "nothing unfinished stays");
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::metadata(&keys).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        assert_eq!(
+            fs::read_dir(&keys).unwrap().count(),
+            1,
+            "nothing unfinished stays"
+        );
         let other = tempfile::tempdir().unwrap();
         let other = ArtifactKey::open_or_create(other.path()).unwrap();
         assert_ne!(tag(&first), tag(&other));

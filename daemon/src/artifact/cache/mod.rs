@@ -228,7 +228,10 @@ impl ArtifactCache {
             });
         }
         let file_bytes = native_bytes.saturating_add(TRAILER_BYTES as u64);
-        let bytes_max = self.bounds.artifact_bytes_max.min(self.bounds.total_bytes_max);
+        let bytes_max = self
+            .bounds
+            .artifact_bytes_max
+            .min(self.bounds.total_bytes_max);
         if file_bytes > bytes_max {
             return Err(CommitError::TooLarge {
                 bytes: file_bytes,
@@ -246,9 +249,16 @@ impl ArtifactCache {
         let mut index = self.index()?;
         let folder = files::open_private_subdir(&self.dir, &folder)?;
         let index = index.get_or_insert_default();
-        let dropped = index.make_room(&self.bounds, file_bytes, &name, is_referenced, &mut |name| self.unlink(name))?;
+        let dropped = index.make_room(
+            &self.bounds,
+            file_bytes,
+            &name,
+            is_referenced,
+            &mut |name| self.unlink(name),
+        )?;
         self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
-        let is_new = files::rename_new((&self.unfinished, &unfinished.name), (&folder, &file_name))?;
+        let is_new =
+            files::rename_new((&self.unfinished, &unfinished.name), (&folder, &file_name))?;
         if is_new {
             files::sync_dir(&folder)?;
             index.insert(name, file_bytes);
@@ -281,10 +291,10 @@ impl ArtifactCache {
             Err(ArtifactError::Io(_)) => return opened,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        if opened.is_ok() {
-            if let Some(index) = self.lock().as_mut() {
-                index.used(name);
-            }
+        if opened.is_ok()
+            && let Some(index) = self.lock().as_mut()
+        {
+            index.used(name);
         }
         opened
     }
@@ -434,7 +444,10 @@ impl ArtifactCache {
     ) -> io::Result<()> {
         let mut index = self.lock();
         if let Some(file) = file {
-            let (opened, now) = match (fstat(file), statat(folder, entry, AtFlags::SYMLINK_NOFOLLOW)) {
+            let (opened, now) = match (
+                fstat(file),
+                statat(folder, entry, AtFlags::SYMLINK_NOFOLLOW),
+            ) {
                 (Ok(opened), Ok(now)) => (opened, now),
                 (_, Err(Errno::NOENT)) => return Ok(()),
                 (Err(error), _) | (_, Err(error)) => return Err(error.into()),
@@ -516,10 +529,11 @@ fn names_in(dir: &OwnedFd) -> io::Result<Vec<String>> {
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         // Every name this room gives is ASCII; others are not ours to touch.
-        if let Ok(name) = entry.file_name().to_str() {
-            if name != "." && name != ".." {
-                names.push(name.to_owned());
-            }
+        if let Ok(name) = entry.file_name().to_str()
+            && name != "."
+            && name != ".."
+        {
+            names.push(name.to_owned());
         }
     }
     Ok(names)

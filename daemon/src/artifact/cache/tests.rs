@@ -17,6 +17,9 @@ const BOUNDS: CacheBounds = CacheBounds {
 const COMPAT: CompatHash = CompatHash([7; 32]);
 const COMPONENT: ComponentDigest = ComponentDigest([1; 32]);
 
+/// Does harm to a stored file.
+type Spoil<'a> = &'a dyn Fn(&Path);
+
 struct Node {
     dir: TempDir,
     cache: ArtifactCache,
@@ -47,7 +50,9 @@ impl Node {
     }
 
     fn set_aside(&self) -> usize {
-        fs::read_dir(self.dir.path().join("artifacts/set-aside")).unwrap().count()
+        fs::read_dir(self.dir.path().join("artifacts/set-aside"))
+            .unwrap()
+            .count()
     }
 }
 
@@ -76,7 +81,9 @@ fn digest(i: usize) -> ComponentDigest {
 #[test]
 fn what_was_stored_comes_back_through_a_descriptor_that_cannot_write() {
     let node = Node::new();
-    let native: Vec<u8> = (0..200_000_u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    let native: Vec<u8> = (0..200_000_u32)
+        .map(|i| u8::try_from(i % 251).unwrap())
+        .collect();
     let stored = node.store(COMPONENT, &native);
     assert!(!stored.was_there);
     let mut file = node.cache.open_verified(&stored.name, &COMPONENT).unwrap();
@@ -91,7 +98,12 @@ fn what_was_stored_comes_back_through_a_descriptor_that_cannot_write() {
     let again = node.open_again(COMPAT);
     assert!(again.open_verified(&stored.name, &COMPONENT).is_ok());
     assert_eq!(again.usage().unwrap(), (1, stored.file_bytes));
-    assert_eq!(fs::read_dir(node.dir.path().join("artifacts/unfinished")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(node.dir.path().join("artifacts/unfinished"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -117,7 +129,10 @@ fn a_flipped_bit_anywhere_is_noticed_and_the_file_set_aside() {
         let stored = node.store(COMPONENT, &native);
         assert!(!stored.was_there, "byte {at}");
         change(&node.path(&stored.name), |bytes| bytes[at] ^= 1 << (at % 8));
-        let error = node.cache.open_verified(&stored.name, &COMPONENT).unwrap_err();
+        let error = node
+            .cache
+            .open_verified(&stored.name, &COMPONENT)
+            .unwrap_err();
         let in_magic = (300..308).contains(&at);
         match error {
             ArtifactError::Truncated if in_magic => {}
@@ -131,7 +146,10 @@ fn a_flipped_bit_anywhere_is_noticed_and_the_file_set_aside() {
     }
     let counts = node.cache.counts();
     assert_eq!((counts.tampered, counts.truncated), (412, 8));
-    assert_eq!((counts.committed, counts.missing, counts.verified), (420, 420, 0));
+    assert_eq!(
+        (counts.committed, counts.missing, counts.verified),
+        (420, 420, 0)
+    );
     assert_eq!(node.set_aside(), SET_ASIDE_MAX);
     assert_eq!(node.cache.usage().unwrap(), (0, 0));
 }
@@ -144,7 +162,12 @@ fn a_file_that_ends_early_or_late_is_never_accepted() {
         let stored = node.store(COMPONENT, &native);
         let path = node.path(&stored.name);
         make_writable(&path);
-        File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(length)
+            .unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
         assert!(
             matches!(
@@ -163,7 +186,10 @@ fn another_nodes_artifact_is_refused() {
     let place = node.path(&stored.name);
     fs::create_dir_all(place.parent().unwrap()).unwrap();
     fs::copy(other.path(&stored.name), &place).unwrap();
-    let error = node.cache.open_verified(&stored.name, &COMPONENT).unwrap_err();
+    let error = node
+        .cache
+        .open_verified(&stored.name, &COMPONENT)
+        .unwrap_err();
     assert!(matches!(error, ArtifactError::Tampered { what } if what.contains("authentication")));
 }
 
@@ -176,7 +202,9 @@ fn another_components_artifact_under_this_name_is_refused() {
     fs::create_dir_all(place.parent().unwrap()).unwrap();
     fs::rename(node.path(&other.name), &place).unwrap();
     let error = node.cache.open_verified(&name, &COMPONENT).unwrap_err();
-    assert!(matches!(error, ArtifactError::Tampered { what } if what.contains("another component")));
+    assert!(
+        matches!(error, ArtifactError::Tampered { what } if what.contains("another component"))
+    );
 }
 
 #[test]
@@ -205,19 +233,28 @@ fn another_engines_artifact_is_missing_under_its_own_name_and_refused_under_this
 fn links_pipes_folders_and_loose_permissions_are_refused() {
     let node = Node::new();
     let elsewhere = node.dir.path().join("elsewhere");
-    let cases: [(&str, &dyn Fn(&Path)); 6] = [
+    let cases: [(&str, Spoil<'_>); 6] = [
         ("regular", &|path| {
             fs::rename(path, &elsewhere).unwrap();
             symlink(&elsewhere, path).unwrap();
         }),
-        ("another name", &|path| fs::hard_link(path, &elsewhere).unwrap()),
+        ("another name", &|path| {
+            fs::hard_link(path, &elsewhere).unwrap()
+        }),
         ("regular", &|path| {
             fs::remove_file(path).unwrap();
             fs::create_dir(path).unwrap();
         }),
         ("regular", &|path| {
             fs::remove_file(path).unwrap();
-            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                path,
+                rustix::fs::FileType::Fifo,
+                Mode::RUSR,
+                0,
+            )
+            .unwrap();
         }),
         ("other users", &|path| {
             fs::set_permissions(path, Permissions::from_mode(0o620)).unwrap();
@@ -248,11 +285,16 @@ fn links_pipes_folders_and_loose_permissions_are_refused() {
 #[test]
 fn many_at_once_store_the_same_name_and_one_file_stays() {
     let node = Node::new();
-    let native: Vec<u8> = (0..100_000_u32).map(|i| u8::try_from(i % 241).unwrap()).collect();
+    let native: Vec<u8> = (0..100_000_u32)
+        .map(|i| u8::try_from(i % 241).unwrap())
+        .collect();
     let stored: Vec<Committed> = thread::scope(|scope| {
         let store = || node.store(COMPONENT, &native);
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(store)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
     assert_eq!(stored.iter().filter(|stored| !stored.was_there).count(), 1);
     let name = stored[0].name;
@@ -262,7 +304,12 @@ fn many_at_once_store_the_same_name_and_one_file_stays() {
     assert!(node.store(COMPONENT, &native).was_there);
     assert_eq!(fs::metadata(node.path(&name)).unwrap().ino(), inode);
     assert_eq!(node.cache.usage().unwrap().0, 1);
-    assert_eq!(fs::read_dir(node.dir.path().join("artifacts/unfinished")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(node.dir.path().join("artifacts/unfinished"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -298,7 +345,10 @@ fn a_draft_of_another_length_than_announced_or_too_large_is_not_stored() {
     draft.set_len(1 << 20).unwrap();
     assert!(matches!(
         node.cache.commit(&draft, 1 << 20, &COMPONENT, &|_| true),
-        Err(CommitError::TooLarge { bytes_max: 1_048_576, .. })
+        Err(CommitError::TooLarge {
+            bytes_max: 1_048_576,
+            ..
+        })
     ));
     assert_eq!(node.cache.usage().unwrap(), (0, 0));
 }
@@ -310,11 +360,16 @@ fn the_disk_bound_drops_unreferenced_ones_first_and_then_the_longest_unused() {
         total_bytes_max: 3 * one,
         ..BOUNDS
     });
-    let names: Vec<ArtifactName> = (0..3).map(|i| node.store(digest(i), &[0; 1000]).name).collect();
+    let names: Vec<ArtifactName> = (0..3)
+        .map(|i| node.store(digest(i), &[0; 1000]).name)
+        .collect();
     // The oldest is in use again; the second is referenced by nobody.
     node.cache.open_verified(&names[0], &digest(0)).unwrap();
     let unreferenced = names[1];
-    store(&node.cache, digest(3), &[0; 1000], &|name| *name != unreferenced).unwrap();
+    store(&node.cache, digest(3), &[0; 1000], &|name| {
+        *name != unreferenced
+    })
+    .unwrap();
     let there = |i: usize| node.path(&node.cache.name_of(&digest(i))).exists();
     assert_eq!([0, 1, 2, 3].map(there), [true, false, true, true]);
     // Now all are referenced: the longest unused goes.

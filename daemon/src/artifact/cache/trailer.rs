@@ -26,10 +26,13 @@ use crate::artifact::name::{CompatHash, ComponentDigest};
 
 /// Length of the trailer.
 pub(super) const TRAILER_BYTES: usize = HEAD_BYTES + MAC_BYTES;
+/// The same, as the trailer says it.
+const TRAILER_BYTES_FIELD: u32 = 120;
 const HEAD_BYTES: usize = 88;
 const MAC_BYTES: usize = 32;
 const MAGIC: [u8; 8] = *b"littoral";
 const FORMAT: u32 = 1;
+const _: () = assert!(TRAILER_BYTES == TRAILER_BYTES_FIELD as usize);
 /// Read and authenticated at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -47,7 +50,7 @@ impl Head {
         let fields: [&[u8]; 6] = [
             &MAGIC,
             &FORMAT.to_le_bytes(),
-            &(TRAILER_BYTES as u32).to_le_bytes(),
+            &TRAILER_BYTES_FIELD.to_le_bytes(),
             &self.body_bytes.to_le_bytes(),
             &self.component.0,
             &self.compat.0,

@@ -75,7 +75,15 @@ async fn run() -> io::Result<()> {
         return Ok(());
     };
     let output = output.ok_or_else(|| io::Error::other("no output came with the request"))?;
-    let work = || compile(&shape, &bytes, &inspection, output, request.limits.output_bytes_max);
+    let work = || {
+        compile(
+            &shape,
+            &bytes,
+            &inspection,
+            output,
+            request.limits.output_bytes_max,
+        )
+    };
     let answer = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok((compat, artifact_bytes))) => Answer::Compiled(Compiled {
             compat,
@@ -135,8 +143,8 @@ fn compile(
         let exports = inspection.exports.iter().map(String::as_str);
         return Err(Failure::ExportsNotServed(listed(exports)));
     };
-    let engine = Engine::new(&compiler_config(shape))
-        .map_err(|error| Failure::Internal(line_of(&error)))?;
+    let engine =
+        Engine::new(&compiler_config(shape)).map_err(|error| Failure::Internal(line_of(&error)))?;
     // Compiled and loaded in one go: what is written below is byte for byte what `Engine::precompile_component` gives,
     // and nothing has to be trusted to be loaded for the checks.
     let component = Component::from_binary(&engine, bytes)
@@ -213,7 +221,7 @@ fn panic_line(panic: &(dyn std::any::Any + Send)) -> String {
 /// CPU time of this process so far, over all threads.
 fn cpu_ms() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
-    let ms = time.tv_sec.saturating_mul(1000) + i64::from(time.tv_nsec) / 1_000_000;
+    let ms = time.tv_sec.saturating_mul(1000) + time.tv_nsec / 1_000_000;
     u64::try_from(ms).unwrap_or(0)
 }
 

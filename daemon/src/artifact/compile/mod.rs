@@ -39,7 +39,10 @@ pub enum CompileError {
     #[error("the upload is not a component that this node accepts")]
     Refused(#[source] InspectError),
     /// It imports what is not here.
-    #[error("the component imports what this node does not offer: {}", listed(names))]
+    #[error(
+        "the component imports what this node does not offer: {}",
+        listed(names)
+    )]
     ImportsNotOffered {
         /// Sorted; at most [`LISTED_NAMES_MAX`].
         names: Vec<String>,

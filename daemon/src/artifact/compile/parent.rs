@@ -96,9 +96,7 @@ impl Compiler {
             component_bytes,
             shape: None,
         };
-        let (inspection, _) = self
-            .run(&request, &[component.as_fd()], None)
-            .await?;
+        let (inspection, _) = self.run(&request, &[component.as_fd()], None).await?;
         Ok(inspection)
     }
 
@@ -118,10 +116,17 @@ impl Compiler {
         };
         let files = [job.component.as_fd(), job.output.as_fd()];
         let (inspection, compiled) = self.run(&request, &files, job.on_inspected).await?;
-        let compiled = compiled.ok_or_else(|| internal("the child ended without a result", None))?;
-        let written = job.output.metadata().map_err(|error| internal("the output", Some(error)))?;
+        let compiled =
+            compiled.ok_or_else(|| internal("the child ended without a result", None))?;
+        let written = job
+            .output
+            .metadata()
+            .map_err(|error| internal("the output", Some(error)))?;
         if written.len() != compiled.artifact_bytes {
-            return Err(internal("the output is not as long as the child says", None));
+            return Err(internal(
+                "the output is not as long as the child says",
+                None,
+            ));
         }
         Ok(CompileReport {
             inspection,
@@ -179,10 +184,16 @@ impl Compiler {
         }
         match talked {
             Ok(()) => conversation.outcome(limits),
-            Err(FrameError::Closed | FrameError::Io(_)) => {
-                Err(died(status, &stderr, conversation.inspection.is_some(), limits))
-            }
-            Err(error) => Err(internal(&format!("the child does not speak properly: {error}"), None)),
+            Err(FrameError::Closed | FrameError::Io(_)) => Err(died(
+                status,
+                &stderr,
+                conversation.inspection.is_some(),
+                limits,
+            )),
+            Err(error) => Err(internal(
+                &format!("the child does not speak properly: {error}"),
+                None,
+            )),
         }
     }
 
@@ -247,7 +258,10 @@ impl Conversation {
         }
     }
 
-    fn outcome(self, limits: &CompileLimits) -> Result<(Inspection, Option<Compiled>), CompileError> {
+    fn outcome(
+        self,
+        limits: &CompileLimits,
+    ) -> Result<(Inspection, Option<Compiled>), CompileError> {
         if let Some(refused) = self.refused {
             return Err(CompileError::Refused(refused));
         }
@@ -291,7 +305,9 @@ fn died(status: ExitStatus, stderr: &str, inspected: bool, limits: &CompileLimit
         Some(Signal::ABORT) if stderr.contains("memory allocation of") => {
             return out_of_memory(limits);
         }
-        Some(Signal::ABORT | Signal::SEGV) if stderr.contains("overflowed its stack") && !inspected => {
+        Some(Signal::ABORT | Signal::SEGV)
+            if stderr.contains("overflowed its stack") && !inspected =>
+        {
             return CompileError::Refused(InspectError::TooDeep {
                 limit: bounds::NESTING_MAX as u64,
             });

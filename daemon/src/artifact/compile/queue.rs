@@ -196,10 +196,7 @@ mod tests {
     fn as_many_wait_as_may_and_no_more() {
         let queue = CompileQueue::new(2, 1);
         let tickets = [(); 3].map(|()| queue.enqueue().unwrap());
-        assert_eq!(
-            queue.enqueue().unwrap_err(),
-            QueueFull { waiting_max: 1 }
-        );
+        assert_eq!(queue.enqueue().unwrap_err(), QueueFull { waiting_max: 1 });
         drop(tickets);
         assert_eq!(queue.depth(), (0, 0));
         assert!(queue.enqueue().is_ok());

@@ -92,7 +92,9 @@ pub enum InspectError {
         kind: TextKind,
     },
     /// Binary, and nothing known.
-    #[error("the upload starts with bytes {first_bytes}, not with 00 61 73 6d (\\0asm): it is not WebAssembly")]
+    #[error(
+        "the upload starts with bytes {first_bytes}, not with 00 61 73 6d (\\0asm): it is not WebAssembly"
+    )]
     NotWasm {
         /// The first bytes, in hexadecimal.
         first_bytes: String,
@@ -129,7 +131,9 @@ pub enum InspectError {
         message: String,
     },
     /// Modules or components inside one another, or types inside types.
-    #[error("the component is nested too deep; at most {limit} modules and components may be inside one another")]
+    #[error(
+        "the component is nested too deep; at most {limit} modules and components may be inside one another"
+    )]
     TooDeep {
         /// [`bounds::NESTING_MAX`].
         limit: u64,

@@ -109,7 +109,11 @@ fn text_kind(text: &str) -> TextKind {
         TextKind::Html
     } else if text.starts_with(['{', '[']) {
         TextKind::Json
-    } else if text.starts_with(";;") || text.starts_with("(;") || starts("(module") || starts("(component") {
+    } else if text.starts_with(";;")
+        || text.starts_with("(;")
+        || starts("(module")
+        || starts("(component")
+    {
         TextKind::Wat
     } else {
         TextKind::Plain

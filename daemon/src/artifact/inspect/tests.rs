@@ -3,9 +3,9 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use wasm_encoder::{
-    CodeSection, ComponentBuilder, ComponentExportKind, ComponentOuterAliasKind, ComponentTypeRef, ExportKind,
-    ExportSection, Function, FunctionSection, MemorySection, MemoryType, Module, ModuleArg, ModuleType, TypeSection,
-    ValType,
+    CodeSection, ComponentBuilder, ComponentExportKind, ComponentOuterAliasKind, ComponentTypeRef,
+    ExportKind, ExportSection, Function, FunctionSection, MemorySection, MemoryType, Module,
+    ModuleArg, ModuleType, TypeSection, ValType,
 };
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -58,13 +58,24 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
 fn a_guest_for_each_world_is_known_for_what_it_is() {
     let hello = inspect(&guest("hello.wasm")).unwrap();
     assert_eq!(hello.world, Some(World::Proxy02));
-    assert!(hello.imports.iter().any(|name| name.starts_with("wasi:http/types@0.2.")), "{:?}", hello.imports);
+    assert!(
+        hello
+            .imports
+            .iter()
+            .any(|name| name.starts_with("wasi:http/types@0.2.")),
+        "{:?}",
+        hello.imports
+    );
     assert!(hello.imports.is_sorted());
     assert_eq!(hello.imports_missing(), Vec::<&str>::new());
     assert_eq!(hello.exports.len(), 1, "{:?}", hello.exports);
     assert!(hello.functions > 50, "{}", hello.functions);
     assert_eq!(hello.memory.basis, MemoryBasis::Instances);
-    assert!((PAGE..4 << 20).contains(&hello.memory.initial_bytes), "{:?}", hello.memory);
+    assert!(
+        (PAGE..4 << 20).contains(&hello.memory.initial_bytes),
+        "{:?}",
+        hello.memory
+    );
     assert_eq!(hello.memory.maximum_bytes, None);
 
     let hello = inspect(&guest("hello-p3.wasm")).unwrap();
@@ -73,16 +84,63 @@ fn a_guest_for_each_world_is_known_for_what_it_is() {
 }
 
 #[test]
+fn every_test_guest_is_what_its_manifest_says() {
+    let manifest = String::from_utf8(guest("../manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let guests = manifest["guests"].as_array().unwrap();
+    assert!(guests.len() > 15);
+    for each in guests {
+        let name = each["name"].as_str().unwrap();
+        let inspected = inspect(&guest(&format!("{name}.wasm")));
+        let world = match each["interface"].as_str().unwrap() {
+            "core module" => {
+                assert_eq!(inspected, Err(InspectError::CoreModule), "{name}");
+                continue;
+            }
+            "wasi:http/proxy@0.2" => Some(World::Proxy02),
+            "wasi:http/service@0.3" => Some(World::Service03),
+            _ => None,
+        };
+        let inspected = inspected.unwrap();
+        assert_eq!(inspected.world, world, "{name}");
+        let missing = inspected.imports_missing();
+        let unwanted: fn(&str) -> bool = match name {
+            "wants-sockets" => |name| name.starts_with("wasi:sockets/"),
+            "wants-unknown" => |name| name == "acme:nothing/here@1.2.3",
+            _ => |_| false,
+        };
+        assert_eq!(
+            missing.is_empty(),
+            !name.starts_with("wants-"),
+            "{name}: {missing:?}"
+        );
+        assert!(
+            missing.iter().all(|name| unwanted(name)),
+            "{name}: {missing:?}"
+        );
+    }
+}
+
+#[test]
 fn the_world_is_told_by_release_versions_only() {
     let world = |exports: &[&str]| {
         let exports: Vec<String> = exports.iter().map(|name| (*name).to_owned()).collect();
         world_of(&exports)
     };
-    assert_eq!(world(&["wasi:http/incoming-handler@0.2.0"]), Some(World::Proxy02));
-    assert_eq!(world(&["wasi:http/incoming-handler@0.2.12"]), Some(World::Proxy02));
+    assert_eq!(
+        world(&["wasi:http/incoming-handler@0.2.0"]),
+        Some(World::Proxy02)
+    );
+    assert_eq!(
+        world(&["wasi:http/incoming-handler@0.2.12"]),
+        Some(World::Proxy02)
+    );
     assert_eq!(world(&["wasi:http/handler@0.3.0"]), Some(World::Service03));
     assert_eq!(
-        world(&["wasi:http/handler@0.3.0", "wasi:http/incoming-handler@0.2.0"]),
+        world(&[
+            "wasi:http/handler@0.3.0",
+            "wasi:http/incoming-handler@0.2.0"
+        ]),
         Some(World::Service03)
     );
     assert_eq!(world(&["wasi:http/handler@0.3.0-rc-2026-03-15"]), None);
@@ -114,7 +172,10 @@ fn each_thing_that_is_not_a_component_is_called_by_its_name() {
             }),
         ),
         (b"\0as", Err(InspectError::Truncated { at_byte: 3 })),
-        (b"\0asm\x0d\0\x01", Err(InspectError::Truncated { at_byte: 7 })),
+        (
+            b"\0asm\x0d\0\x01",
+            Err(InspectError::Truncated { at_byte: 7 }),
+        ),
         (b"\0asm\x01\0\0\0", Err(InspectError::CoreModule)),
         (
             b"\0asm\x0c\0\x01\0",
@@ -139,7 +200,9 @@ fn text_that_is_cut_inside_a_character_is_still_text() {
     text.push_str(&"b".repeat(100));
     assert_eq!(
         inspect(text.as_bytes()),
-        Err(InspectError::Text { kind: TextKind::Plain })
+        Err(InspectError::Text {
+            kind: TextKind::Plain
+        })
     );
 }
 
@@ -157,7 +220,10 @@ fn a_component_cut_anywhere_is_truncated_or_lacks_its_exports() {
             Err(error) => panic!("cut at {length}: {error}"),
         }
     }
-    assert!(whole_sections < 20, "{whole_sections} cuts between sections");
+    assert!(
+        whole_sections < 20,
+        "{whole_sections} cuts between sections"
+    );
 }
 
 #[test]
@@ -392,7 +458,11 @@ fn bytes_in_custom_sections_are_counted_wherever_they_are() {
     let mut component = ComponentBuilder::default();
     component.core_module(None, &module);
     let plain = inspect(&component.finish()).unwrap();
-    assert!((1000..1100).contains(&plain.custom_section_bytes), "{}", plain.custom_section_bytes);
+    assert!(
+        (1000..1100).contains(&plain.custom_section_bytes),
+        "{}",
+        plain.custom_section_bytes
+    );
 }
 
 /// A component around one module, exporting nothing.
@@ -465,22 +535,73 @@ fn what_is_accepted_is_what_the_engine_accepts() {
     });
     let cases = [
         ("gc", gc_struct, false),
-        ("typed references", body(vec![typed_reference], &[Instruction::RefNull(HeapType::Concrete(0))]), false),
+        (
+            "typed references",
+            body(
+                vec![typed_reference],
+                &[Instruction::RefNull(HeapType::Concrete(0))],
+            ),
+            false,
+        ),
         ("memory64", memories(&[(true, false)]), false),
         ("threads", memories(&[(false, true)]), false),
-        ("wide arithmetic", body(vec![], &[Instruction::I64Const(1), Instruction::I64Const(1), Instruction::I64MulWideU, Instruction::Drop, Instruction::Drop]), false),
+        (
+            "wide arithmetic",
+            body(
+                vec![],
+                &[
+                    Instruction::I64Const(1),
+                    Instruction::I64Const(1),
+                    Instruction::I64MulWideU,
+                    Instruction::Drop,
+                    Instruction::Drop,
+                ],
+            ),
+            false,
+        ),
         ("exceptions", tag, false),
-        ("multi-memory", memories(&[(false, false), (false, false)]), true),
-        ("tail calls", body(vec![], &[Instruction::ReturnCall(0)]), true),
-        ("simd", body(vec![ValType::V128], &[Instruction::V128Const(1)]), true),
-        ("externref", body(vec![ValType::EXTERNREF], &[Instruction::RefNull(HeapType::EXTERN)]), false),
-        ("funcref", body(vec![ValType::FUNCREF], &[Instruction::RefNull(HeapType::FUNC)]), true),
+        (
+            "multi-memory",
+            memories(&[(false, false), (false, false)]),
+            true,
+        ),
+        (
+            "tail calls",
+            body(vec![], &[Instruction::ReturnCall(0)]),
+            true,
+        ),
+        (
+            "simd",
+            body(vec![ValType::V128], &[Instruction::V128Const(1)]),
+            true,
+        ),
+        (
+            "externref",
+            body(
+                vec![ValType::EXTERNREF],
+                &[Instruction::RefNull(HeapType::EXTERN)],
+            ),
+            false,
+        ),
+        (
+            "funcref",
+            body(
+                vec![ValType::FUNCREF],
+                &[Instruction::RefNull(HeapType::FUNC)],
+            ),
+            true,
+        ),
     ];
     for (what, module, accepted) in cases {
         let bytes = around(&module);
         let inspected = inspect(&bytes);
         let compiled = Component::from_binary(&engine, &bytes);
-        assert_eq!(inspected.is_ok(), compiled.is_ok(), "{what}: {inspected:?}, {:?}", compiled.err());
+        assert_eq!(
+            inspected.is_ok(),
+            compiled.is_ok(),
+            "{what}: {inspected:?}, {:?}",
+            compiled.err()
+        );
         assert_eq!(inspected.is_ok(), accepted, "{what}: {inspected:?}");
     }
 }

@@ -236,19 +236,33 @@ impl Walk {
             ),
             Payload::ComponentImportSection(section) if self.frames.len() == 1 => {
                 let mut count = u32::try_from(found.imports.len()).unwrap_or(u32::MAX);
-                Found::count(&mut count, section.count(), Counted::Imports, bounds::IMPORTS_MAX)
+                Found::count(
+                    &mut count,
+                    section.count(),
+                    Counted::Imports,
+                    bounds::IMPORTS_MAX,
+                )
             }
             Payload::ComponentExportSection(section) if self.frames.len() == 1 => {
                 let mut count = u32::try_from(found.exports.len()).unwrap_or(u32::MAX);
-                Found::count(&mut count, section.count(), Counted::Exports, bounds::IMPORTS_MAX)
+                Found::count(
+                    &mut count,
+                    section.count(),
+                    Counted::Exports,
+                    bounds::IMPORTS_MAX,
+                )
             }
             _ => Ok(()),
         }
     }
 
     fn enter(&mut self, parser: Parser, payload: &Payload<'_>) -> Result<(), InspectError> {
-        let (Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. }) =
-            payload
+        let (Payload::ModuleSection {
+            unchecked_range, ..
+        }
+        | Payload::ComponentSection {
+            unchecked_range, ..
+        }) = payload
         else {
             return Err(unbalanced());
         };
@@ -287,7 +301,8 @@ impl Walk {
             }
             Payload::CustomSection(section) => {
                 let bytes = section.range().len() as u64;
-                self.found.custom_section_bytes = self.found.custom_section_bytes.saturating_add(bytes);
+                self.found.custom_section_bytes =
+                    self.found.custom_section_bytes.saturating_add(bytes);
             }
             Payload::MemorySection(section) => {
                 for memory in section.clone() {
@@ -329,8 +344,9 @@ impl Walk {
             }
             Payload::ComponentInstanceSection(section) => {
                 for instance in section.clone() {
-                    if let ComponentInstance::Instantiate { component_index, .. } =
-                        instance.map_err(invalid)?
+                    if let ComponentInstance::Instantiate {
+                        component_index, ..
+                    } = instance.map_err(invalid)?
                     {
                         let frame = self.frame()?;
                         let component = at(&frame.components, component_index);
@@ -385,7 +401,9 @@ impl Walk {
                 count,
                 index,
             } => {
-                let module = self.outer(count).and_then(|frame| at(&frame.modules, index));
+                let module = self
+                    .outer(count)
+                    .and_then(|frame| at(&frame.modules, index));
                 self.frame()?.modules.push(module);
             }
             ComponentAlias::Outer {
@@ -393,7 +411,9 @@ impl Walk {
                 count,
                 index,
             } => {
-                let component = self.outer(count).and_then(|frame| at(&frame.components, index));
+                let component = self
+                    .outer(count)
+                    .and_then(|frame| at(&frame.components, index));
                 self.frame()?.components.push(component);
             }
             _ => {}

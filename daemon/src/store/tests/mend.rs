@@ -507,7 +507,7 @@ type Model = BTreeMap<String, u64>;
 fn transaction_of(step: &[(u8, Option<u16>)], model: &mut Model) -> Transaction {
     let name = |tenant: u8| format!("tenant-{tenant}");
     let mut transaction = Transaction {
-        audit: (step.len() % 2 == 0).then(|| entry("prop")),
+        audit: step.len().is_multiple_of(2).then(|| entry("prop")),
         ..Transaction::default()
     };
     for &(number, value) in step {

@@ -2,23 +2,19 @@
 //! trailers, as a service of WASI 0.3. On `/pass` the stream is handed over whole, so that
 //! the host moves the bytes and the guest never sees them.
 
-use query::Target;
-use wasip3::http::types::{ErrorCode, Fields, Request, Response, Trailers};
-use wasip3::wit_bindgen::rt::async_support::{
-    FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter,
-};
-use wasip3::{wit_future, wit_stream};
+use p3::{Body, End};
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::wit_bindgen::rt::async_support::{FutureReader, StreamReader, StreamResult};
+use wasip3::wit_future;
 
 /// The most that is held at any time.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
-
-type TrailersResult = Result<Option<Trailers>, ErrorCode>;
 
 struct Echo;
 
 impl wasip3::exports::http::handler::Guest for Echo {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
-        let target = Target::new(request.get_path_with_query());
+        let target = p3::target(&request);
         let asked = request.get_headers();
         let headers = Fields::new();
         // Trailers have to be announced to reach a client of HTTP/1.1 (RFC 9110 §6.6.2).
@@ -31,38 +27,24 @@ impl wasip3::exports::http::handler::Guest for Echo {
         if target.path() == "/pass" {
             return Ok(Response::new(headers, Some(incoming), trailers).0);
         }
-        let (outgoing, body) = wit_stream::new();
-        // What the body ends with if `copy` does not come to its end.
-        let (ending, end) = wit_future::new(|| Err(ErrorCode::HttpResponseIncomplete));
-        wasip3::spawn(copy(incoming, trailers, outgoing, ending));
-        Ok(Response::new(headers, Some(body), end).0)
+        let (response, body) = p3::start(200, headers);
+        wasip3::spawn(copy(incoming, trailers, body));
+        Ok(response)
     }
 }
 
-async fn copy(
-    mut incoming: StreamReader<u8>,
-    trailers: FutureReader<TrailersResult>,
-    mut outgoing: StreamWriter<u8>,
-    ending: FutureWriter<TrailersResult>,
-) {
-    let mut piece = Vec::with_capacity(PIECE_BYTES_MAX);
+async fn copy(mut incoming: StreamReader<u8>, trailers: FutureReader<End>, mut body: Body) {
     loop {
-        let (progress, read) = incoming.read(piece).await;
+        let (progress, piece) = incoming.read(Vec::with_capacity(PIECE_BYTES_MAX)).await;
         if progress == StreamResult::Dropped {
             break;
         }
-        let mut unsent = outgoing.write_all(read).await;
-        if !unsent.is_empty() {
+        if body.send(piece).await.is_err() {
             return; // The client is gone.
         }
-        unsent.clear();
-        unsent.reserve(PIECE_BYTES_MAX);
-        piece = unsent;
     }
     drop(incoming);
-    drop(outgoing);
-    // Not taken when the client is gone by now.
-    let _ = ending.write(trailers.await).await;
+    body.finish(trailers.await).await;
 }
 
 wasip3::http::service::export!(Echo);

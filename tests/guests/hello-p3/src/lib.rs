@@ -8,7 +8,9 @@ struct Hello;
 impl wasip3::exports::http::handler::Guest for Hello {
     async fn handle(_request: Request) -> Result<Response, ErrorCode> {
         let headers = Fields::new();
-        headers.append("content-type", b"text/plain").expect("a valid header");
+        headers
+            .append("content-type", b"text/plain")
+            .expect("a valid header");
         let (mut body, body_read) = wit_stream::new();
         // Dropped unwritten: it then resolves to "no trailers".
         let (_, no_trailers) = wit_future::new(|| Ok(None));

@@ -10,7 +10,9 @@ struct Hello;
 impl wasip2::exports::http::incoming_handler::Guest for Hello {
     fn handle(_request: IncomingRequest, out: ResponseOutparam) {
         let headers = Fields::new();
-        headers.append("content-type", b"text/plain").expect("a valid header");
+        headers
+            .append("content-type", b"text/plain")
+            .expect("a valid header");
         let response = OutgoingResponse::new(headers);
         let body = response.body().expect("the body is taken once");
         ResponseOutparam::set(out, Ok(response));

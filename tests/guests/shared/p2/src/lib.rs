@@ -51,10 +51,14 @@ impl Body {
     pub fn start(out: ResponseOutparam, status: u16, headers: &[(&str, &[u8])]) -> Self {
         let fields = Fields::new();
         for (name, value) in headers {
-            fields.append(name, value).expect("the guests name headers that hosts allow");
+            fields
+                .append(name, value)
+                .expect("the guests name headers that hosts allow");
         }
         let response = OutgoingResponse::new(fields);
-        response.set_status_code(status).expect("the guests use valid status codes");
+        response
+            .set_status_code(status)
+            .expect("the guests use valid status codes");
         let body = response.body().expect("the body is taken once");
         ResponseOutparam::set(out, Ok(response));
         let stream = body.write().expect("the stream is taken once");

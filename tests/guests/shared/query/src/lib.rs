@@ -14,8 +14,14 @@ impl Target {
     pub fn new(path_with_query: Option<String>) -> Self {
         let whole = path_with_query.unwrap_or_else(|| "/".to_owned());
         match whole.split_once('?') {
-            Some((path, query)) => Self { path: path.to_owned(), query: query.to_owned() },
-            None => Self { path: whole, query: String::new() },
+            Some((path, query)) => Self {
+                path: path.to_owned(),
+                query: query.to_owned(),
+            },
+            None => Self {
+                path: whole,
+                query: String::new(),
+            },
         }
     }
 
@@ -26,14 +32,19 @@ impl Target {
 
     /// The first parameter of that name, percent-decoded.
     pub fn text(&self, name: &str) -> Option<String> {
-        let mut pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        let mut pairs = self
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='));
         let (_, value) = pairs.find(|(key, _)| *key == name)?;
         Some(decode(value))
     }
 
     /// The parameter as a whole number, or `otherwise` when it is absent or none.
     pub fn number(&self, name: &str, otherwise: u64) -> u64 {
-        self.text(name).and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+        self.text(name)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(otherwise)
     }
 }
 
@@ -61,5 +72,7 @@ fn pushed(mut bytes: Vec<u8>, byte: u8) -> Vec<u8> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    (digit as char).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    (digit as char)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }

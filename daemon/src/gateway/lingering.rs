@@ -1,0 +1,109 @@
+//! Closing a connection so that its last answer arrives.
+//!
+//! Closing with unread bytes makes the kernel reset the connection, and a client that is still sending a body would
+//! lose the answer that says why nobody reads it. So after the last answer the rest is read and dropped for a while.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// How long, and how much, is still read from a client after the last answer on its connection.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: u64 = 64 << 20;
+
+/// A socket that comes back when whoever used it drops it.
+pub(super) struct Borrowed {
+    /// There until the drop.
+    stream: Option<TcpStream>,
+    back: Arc<Mutex<Option<TcpStream>>>,
+}
+
+/// Where a [`Borrowed`] socket comes back to.
+pub(super) struct Lender(Arc<Mutex<Option<TcpStream>>>);
+
+/// Lends a socket out.
+pub(super) fn lend(stream: TcpStream) -> (Borrowed, Lender) {
+    let back = Arc::default();
+    (
+        Borrowed {
+            stream: Some(stream),
+            back: Arc::clone(&back),
+        },
+        Lender(back),
+    )
+}
+
+impl Lender {
+    /// Reads and drops what the client still sends, for a while; the socket was shut down for writing by then.
+    pub(super) async fn linger(self) {
+        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(stream) = stream else { return };
+        let mut rest = stream.take(LINGER_BYTES_MAX);
+        let read_all = async {
+            let mut scratch = [0_u8; 4096];
+            while matches!(rest.read(&mut scratch).await, Ok(count) if count > 0) {}
+        };
+        // Whichever ends it, the socket is closed next.
+        let _ = tokio::time::timeout(LINGER, read_all).await;
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        *self.back.lock().unwrap_or_else(PoisonError::into_inner) = self.stream.take();
+    }
+}
+
+impl Borrowed {
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.stream
+            .as_mut()
+            .map(Pin::new)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl AsyncRead for Borrowed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream()?.poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Borrowed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write_vectored(cx, slices)
+    }
+}
