@@ -80,6 +80,8 @@ fn the_statement_is_checked_before_a_byte_of_the_body_is_read() {
         .await;
         let answer = wire.answer().await;
         assert_eq!((answer.status(), answer.problem().as_str()), (403, "statement-expired"));
+        // Nobody reads on to where the next request would begin, and the client is told.
+        assert_eq!(answer.header("connection"), Some("close"));
     });
 }
 
