@@ -50,7 +50,7 @@ fn a_publisher_goes_from_a_key_to_a_served_module_by_the_command_line_alone() {
 
         let routes = json(&edge, &["route", "list", "--tenant", "cli"]).await;
         assert_eq!(routes[0]["module"], "site");
-        assert_eq!(json(&edge, &["usage", "--tenant", "cli"]).await["requests"], 1);
+        assert_eq!(json(&edge, &["usage", "cli"]).await["requests"], 1);
         assert_eq!(json(&edge, &["status"]).await["state"], "serving");
         json(&edge, &["route", "delete", "cli.test/", "--tenant", "cli"]).await;
         json(&edge, &["module", "delete", "site", "--tenant", "cli"]).await;
