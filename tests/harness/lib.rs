@@ -16,6 +16,7 @@
 mod binary;
 mod dev;
 mod edge;
+pub mod powerloss;
 mod process;
 mod tenant;
 mod wait;
