@@ -32,7 +32,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
-use crate::artifact::name::ComponentDigest;
 use crate::engine::EngineShape;
 use crate::link::ArtifactName;
 use crate::metrics::Metrics;
@@ -162,7 +161,7 @@ impl Control {
 
 impl NameArtifacts for Control {
     fn artifact_of(&self, digest: &Digest) -> ArtifactName {
-        let name = self.cache.name_of(&component_digest(digest));
+        let name = self.cache.name_of(digest);
         let known = self
             .artifact_names
             .read()
@@ -176,9 +175,4 @@ impl NameArtifacts for Control {
         }
         name
     }
-}
-
-/// A digest in the artifact room's own type.
-fn component_digest(digest: &Digest) -> ComponentDigest {
-    ComponentDigest(*digest.as_bytes())
 }

@@ -16,7 +16,6 @@ use tokio::sync::SemaphorePermit;
 
 use super::Control;
 use super::change::{Plan, check, revised};
-use super::component_digest;
 use super::edit::Edit;
 use super::jobs::{JobHandle, Progress};
 use super::plane::{room, tenant_in};
@@ -24,6 +23,7 @@ use super::state::{Module, State, Version, VersionDetails};
 use super::views;
 use crate::artifact::compile::{CompileError, CompileJob, QueueFull, Ticket};
 use crate::artifact::inspect::Inspection;
+use crate::hex::random_id;
 use crate::link::World;
 use crate::metrics::{CompileOutcome, UploadEnd};
 use crate::store::blobs::{BlobError, IncomingBlob};
@@ -79,7 +79,7 @@ impl Control {
         let ticket = self
             .place_in_queue()
             .inspect_err(|error| self.metrics.upload(UploadEnd::from(error)))?;
-        let id = random_id();
+        let id = random_id().map_err(|error| internal(&error))?;
         let job = self.jobs.begin(
             id,
             received.tenant.clone(),
@@ -138,7 +138,7 @@ impl Control {
         };
         let _permit = self.upload_permit()?;
         let bytes = self.take_bytes(body, declared_bytes, bytes_max).await?;
-        let actual = Digest::from_bytes(*bytes.digest().as_bytes());
+        let actual = bytes.digest();
         let stated = signed.statement.digest;
         if actual != stated {
             return Err(PlaneError::DigestMismatch { stated, actual });
@@ -287,7 +287,7 @@ impl Control {
             });
         }
         let component_bytes = bytes.bytes();
-        let expected = crate::store::blobs::BlobDigest::from_bytes(*statement.digest.as_bytes());
+        let expected = statement.digest;
         // Held until the store refers to the component.
         let lease = blocking(move || bytes.finish(&expected))
             .await?
@@ -433,12 +433,7 @@ impl Control {
                 me.as_ref()
                     .is_some_and(|control| control.artifact_is_referenced(name))
             };
-            cache.commit(
-                &output,
-                artifact_bytes,
-                &component_digest(&digest),
-                &referenced,
-            )
+            cache.commit(&output, artifact_bytes, &digest, &referenced)
         })
         .await?
         .map_err(|error| internal(&error))?;
@@ -457,7 +452,7 @@ impl Control {
                 postcard::from_bytes::<VersionDetails>(&version.details).ok()?,
             )
         };
-        let (cache, component) = (Arc::clone(&self.cache), component_digest(digest));
+        let (cache, component) = (Arc::clone(&self.cache), *digest);
         let good = blocking(move || {
             cache
                 .open_verified(&cache.name_of(&component), &component)
@@ -504,7 +499,7 @@ impl Control {
             .take_bytes(body, declared_bytes, limits.component_kib_max << 10)
             .await?;
         drop(permit);
-        let digest = Digest::from_bytes(*bytes.digest().as_bytes());
+        let digest = bytes.digest();
         if let Some(statement) = &signed
             && statement.digest != digest
         {
@@ -756,18 +751,4 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| internal(&error))
-}
-
-/// 128 random bits, in hexadecimal: a job's id is also what lets one ask about it.
-fn random_id() -> String {
-    let mut bytes = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .expect("the system has random bytes: keys were made from them");
-    bytes
-        .iter()
-        .fold(String::with_capacity(32), |mut text, byte| {
-            use std::fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
