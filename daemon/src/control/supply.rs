@@ -10,8 +10,7 @@ use edge_config::Digest;
 
 use super::state::VersionDetails;
 use super::supervise::Home;
-use super::upload::{blocking, internal};
-use super::{Control, views};
+use super::{Control, blocking, internal, views};
 use crate::artifact::cache::ArtifactError;
 use crate::link::{ArtifactName, GuestLine, TableChange, WorkerReport};
 use crate::metrics::ArtifactState;
