@@ -11,7 +11,8 @@ use super::state::VersionDetails;
 use super::upload::BUSY_RETRY_AFTER_S;
 use super::{Control, blocking, internal};
 use crate::artifact::compile::{CompileError, CompileJob, Cost, QueueFull, Ticket};
-use crate::artifact::inspect::Inspection;
+use crate::artifact::inspect::{Inspection, MemoryBasis};
+use crate::engine::{CORE_INSTANCES_PER_COMPONENT, MEMORIES_PER_COMPONENT};
 use crate::link::{ArtifactName, World};
 use crate::metrics::{ArtifactState, CompileOutcome};
 use crate::store::blobs::IncomingBlob;
@@ -173,7 +174,30 @@ pub(super) fn would_refuse(inspection: &Inspection, bytes_max: u64) -> Vec<Plane
             bytes_max,
         });
     }
+    refused.extend(too_complex(inspection));
     refused
+}
+
+/// What the engine has no room for in any one instance. The adapters that it makes for calls between components are
+/// not counted: what passes here may still not fit, what does not pass never does.
+fn too_complex(inspection: &Inspection) -> Option<PlaneError> {
+    let memory = &inspection.memory;
+    // Another sum says nothing certain about one instance.
+    if memory.basis != MemoryBasis::Instances {
+        return None;
+    }
+    let most_of = [
+        (
+            "core instances",
+            memory.core_instances,
+            CORE_INSTANCES_PER_COMPONENT,
+        ),
+        ("linear memories", memory.memories, MEMORIES_PER_COMPONENT),
+    ];
+    most_of.into_iter().find_map(|(what, count, most)| {
+        let most = u64::from(most);
+        (count > most).then_some(PlaneError::ComponentTooComplex { what, count, most })
+    })
 }
 
 pub(super) fn compile_error(error: CompileError) -> PlaneError {
@@ -205,5 +229,77 @@ pub(super) fn queue_full(full: QueueFull) -> PlaneError {
     PlaneError::CompileQueueFull {
         queue_max: full.waiting_max as u64,
         retry_after_s: BUSY_RETRY_AFTER_S,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::inspect::DeclaredMemory;
+
+    fn declaring(memories: u64, core_instances: u64, basis: MemoryBasis) -> Inspection {
+        Inspection {
+            world: Some(World::Proxy02),
+            imports: Vec::new(),
+            exports: vec!["wasi:http/incoming-handler@0.2.0".to_owned()],
+            core_modules: 1,
+            functions: 1,
+            memory: DeclaredMemory {
+                initial_bytes: 1 << 16,
+                maximum_bytes: None,
+                memories,
+                core_instances,
+                basis,
+            },
+            custom_section_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn what_the_engine_could_never_instantiate_is_refused() {
+        let exact = MemoryBasis::Instances;
+        let (memories, instances) = (
+            u64::from(MEMORIES_PER_COMPONENT),
+            u64::from(CORE_INSTANCES_PER_COMPONENT),
+        );
+        assert!(would_refuse(&declaring(memories, instances, exact), 1 << 16).is_empty());
+        for (memories, instances, message) in [
+            (
+                1,
+                33,
+                "one instance of the component has 33 core instances; this node gives at most 32",
+            ),
+            (
+                9,
+                1,
+                "one instance of the component has 9 linear memories; this node gives at most 8",
+            ),
+        ] {
+            let refused = would_refuse(&declaring(memories, instances, exact), 1 << 16);
+            let messages: Vec<_> = refused.iter().map(ToString::to_string).collect();
+            assert_eq!(messages, [message]);
+        }
+    }
+
+    #[test]
+    fn a_sum_over_modules_is_no_ground_to_refuse() {
+        let summed = declaring(9, 33, MemoryBasis::Modules);
+        assert!(would_refuse(&summed, 1 << 16).is_empty());
+    }
+
+    #[test]
+    fn memory_is_refused_by_the_byte() {
+        let component = declaring(1, 1, MemoryBasis::Instances);
+        let refused = would_refuse(&component, (1 << 16) - 1);
+        assert!(
+            matches!(
+                refused.as_slice(),
+                [PlaneError::MemoryDoesNotFit {
+                    declared_bytes: 65_536,
+                    bytes_max: 65_535
+                }]
+            ),
+            "{refused:?}"
+        );
     }
 }

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use tokio::sync::SemaphorePermit;
 
 use super::change::{Plan, check, revised};
-use super::compile::Tell;
+use super::compile::{Tell, would_refuse};
 use super::edit::Edit;
 use super::jobs::JobHandle;
 use super::plane::{room, tenant_in};
@@ -265,12 +265,11 @@ impl Control {
             let state = self.read();
             tenant_in(&state, &tenant)?.limits.instance_memory_mib_max << 20
         };
-        let declared_bytes = compiled.inspection.memory.initial_bytes;
-        if declared_bytes > bytes_max {
-            return Err(PlaneError::MemoryDoesNotFit {
-                declared_bytes,
-                bytes_max,
-            });
+        if let Some(error) = would_refuse(&compiled.inspection, bytes_max)
+            .into_iter()
+            .next()
+        {
+            return Err(error);
         }
         let component_bytes = bytes.bytes();
         let expected = statement.digest;
