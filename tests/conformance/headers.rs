@@ -8,15 +8,24 @@ use crate::tenant;
 /// The values of a field, as the guest `inspect-request` saw them.
 fn seen<'a>(answer: &'a Value, name: &str) -> Vec<&'a str> {
     let fields = answer["headers"].as_array().unwrap();
-    fields.iter().filter(|field| field[0] == name).map(|field| field[1].as_str().unwrap()).collect()
+    fields
+        .iter()
+        .filter(|field| field[0] == name)
+        .map(|field| field[1].as_str().unwrap())
+        .collect()
 }
 
 #[test]
 fn methods_and_targets_reach_the_guest_as_they_were_sent() {
     run(async {
         let (edge, _) = tenant("methods", &["inspect-request"]).await;
-        for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND"] {
-            let answer = edge.ask(method, "inspect-request.methods.test/a%20b/c?x=1&y=%2F&&z").send().await;
+        for method in [
+            "GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND",
+        ] {
+            let answer = edge
+                .ask(method, "inspect-request.methods.test/a%20b/c?x=1&y=%2F&&z")
+                .send()
+                .await;
             assert_eq!(answer.status(), 200, "{method}: {}", answer.text());
             let seen = answer.json();
             assert_eq!(seen["method"], method);
@@ -37,12 +46,22 @@ fn an_absolute_target_names_the_site_and_its_path() {
         )
         .await;
         let answer = wire.answer().await;
-        assert_eq!((answer.status(), &answer.json()["path_with_query"]), (200, &Value::from("/a?b")));
+        assert_eq!(
+            (answer.status(), &answer.json()["path_with_query"]),
+            (200, &Value::from("/a?b"))
+        );
         // The target's authority counts, not the Host field's (RFC 9112 §3.2.2).
-        wire.send("GET http://inspect-request.absolute.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n").await;
+        wire.send("GET http://inspect-request.absolute.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n")
+            .await;
         let answer = wire.answer().await;
         assert_eq!(answer.json()["authority"], "inspect-request.absolute.test");
-        assert!(seen(&answer.json(), "host").iter().all(|host| *host != "other.test"), "{}", answer.text());
+        assert!(
+            seen(&answer.json(), "host")
+                .iter()
+                .all(|host| *host != "other.test"),
+            "{}",
+            answer.text()
+        );
     });
 }
 
@@ -64,7 +83,15 @@ fn fields_of_one_hop_end_there() {
             .send()
             .await;
         let json = answer.json();
-        for gone in ["connection", "x-named", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"] {
+        for gone in [
+            "connection",
+            "x-named",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authorization",
+            "te",
+            "upgrade",
+        ] {
             assert!(seen(&json, gone).is_empty(), "{gone}: {json}");
         }
         assert_eq!(seen(&json, "x-kept"), ["a", "b"]);
@@ -75,11 +102,19 @@ fn fields_of_one_hop_end_there() {
 fn what_a_stranger_says_of_the_client_is_replaced() {
     run(async {
         let (edge, _) = tenant("forwarded", &["inspect-request"]).await;
-        let json = forwarded(&edge, "inspect-request.forwarded.test").await.json();
+        let json = forwarded(&edge, "inspect-request.forwarded.test")
+            .await
+            .json();
         assert_eq!(seen(&json, "x-forwarded-for"), ["127.0.0.1"]);
         assert_eq!(seen(&json, "x-forwarded-proto"), ["http"]);
-        assert_eq!(seen(&json, "x-forwarded-host"), ["inspect-request.forwarded.test"]);
-        assert_eq!(seen(&json, "forwarded"), ["for=127.0.0.1;proto=http;host=\"inspect-request.forwarded.test\""]);
+        assert_eq!(
+            seen(&json, "x-forwarded-host"),
+            ["inspect-request.forwarded.test"]
+        );
+        assert_eq!(
+            seen(&json, "forwarded"),
+            ["for=127.0.0.1;proto=http;host=\"inspect-request.forwarded.test\""]
+        );
         for gone in ["x-real-ip", "x-forwarded-port"] {
             assert!(seen(&json, gone).is_empty(), "{gone}: {json}");
         }
@@ -90,12 +125,20 @@ fn what_a_stranger_says_of_the_client_is_replaced() {
 fn a_trusted_proxy_is_believed_and_appended_to() {
     run(async {
         let proxies = serde_json::json!(["127.0.0.0/8"]);
-        let edge = TestEdge::build().set("http.trusted_proxies", proxies).start().await;
+        let edge = TestEdge::build()
+            .set("http.trusted_proxies", proxies)
+            .start()
+            .await;
         edge.tenant("trusted").await.guest("inspect-request").await;
-        let json = forwarded(&edge, "inspect-request.trusted.test").await.json();
+        let json = forwarded(&edge, "inspect-request.trusted.test")
+            .await
+            .json();
         assert_eq!(seen(&json, "x-forwarded-for"), ["192.0.2.1, 127.0.0.1"]);
         assert_eq!(seen(&json, "x-forwarded-proto"), ["https"]);
-        assert!(seen(&json, "forwarded")[0].starts_with("for=evil, for=127.0.0.1;"), "{json}");
+        assert!(
+            seen(&json, "forwarded")[0].starts_with("for=evil, for=127.0.0.1;"),
+            "{json}"
+        );
     });
 }
 
@@ -117,7 +160,9 @@ fn head_has_the_head_of_get_and_no_body() {
         for guest in ["hello", "hello-p3"] {
             let (edge, _) = tenant(&format!("head-{guest}"), &[guest]).await;
             let mut wire = edge.wire().await;
-            let request = |method: &str| format!("{method} / HTTP/1.1\r\nHost: {guest}.head-{guest}.test\r\n\r\n");
+            let request = |method: &str| {
+                format!("{method} / HTTP/1.1\r\nHost: {guest}.head-{guest}.test\r\n\r\n")
+            };
             wire.send(request("HEAD")).await;
             let head = wire.head().await;
             // Had HEAD a body, the next answer would begin with it.
@@ -138,7 +183,13 @@ fn every_answer_has_a_date_and_a_request_id_and_no_field_of_one_hop() {
             let answer = edge.get(place).await;
             assert!(answer.header("date").is_some(), "{place}");
             assert_eq!(answer.header("x-request-id").unwrap().len(), 32, "{place}");
-            for gone in ["keep-alive", "proxy-connection", "upgrade", "server", "x-powered-by"] {
+            for gone in [
+                "keep-alive",
+                "proxy-connection",
+                "upgrade",
+                "server",
+                "x-powered-by",
+            ] {
                 assert_eq!(answer.header(gone), None, "{place}");
             }
         }

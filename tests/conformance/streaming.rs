@@ -44,7 +44,11 @@ async fn sent_bytes_at_rest(acme: &Tenant) -> u64 {
     let mut same = 0;
     until("the guest sends no more", async || {
         let usage = acme.usage().await;
-        same = if usage.response_body_bytes == last { same + 1 } else { 0 };
+        same = if usage.response_body_bytes == last {
+            same + 1
+        } else {
+            0
+        };
         last = usage.response_body_bytes;
         (last > 0 && same >= 20).then_some(last)
     })
@@ -55,9 +59,11 @@ async fn sent_bytes_at_rest(acme: &Tenant) -> u64 {
 fn a_client_that_reads_nothing_stops_the_guest() {
     run(async {
         let (edge, acme) = tenant("stalled", &["streams"]).await;
-        acme.limit(json!({ "response_body_kib_max": 1 << 20, "request_deadline_ms_max": 60_000 })).await;
+        acme.limit(json!({ "response_body_kib_max": 1 << 20, "request_deadline_ms_max": 60_000 }))
+            .await;
         let mut wire = Wire::narrow(edge.http()).await;
-        wire.send("GET /endless?chunk=65536 HTTP/1.1\r\nHost: streams.stalled.test\r\n\r\n").await;
+        wire.send("GET /endless?chunk=65536 HTTP/1.1\r\nHost: streams.stalled.test\r\n\r\n")
+            .await;
         let sent = sent_bytes_at_rest(&acme).await;
         println!("{sent} bytes were on their way to a client that read none");
         assert!(sent < BUFFERED_BYTES_MAX, "{sent} bytes");
@@ -78,18 +84,40 @@ fn a_client_that_hangs_up_ends_the_guest() {
     run(async {
         let guests = ["streams", "waits", "waits-p3", "echo"];
         let (edge, acme) = tenant("gone", &guests).await;
-        acme.limit(json!({ "response_body_kib_max": 1 << 20, "request_deadline_ms_max": 60_000 })).await;
+        acme.limit(json!({ "response_body_kib_max": 1 << 20, "request_deadline_ms_max": 60_000 }))
+            .await;
         for (guest, request) in [
-            ("streams", "GET /endless HTTP/1.1\r\nHost: streams.gone.test\r\n\r\n"),
-            ("waits", "GET /forever HTTP/1.1\r\nHost: waits.gone.test\r\n\r\n"),
-            ("waits-p3", "GET /forever HTTP/1.1\r\nHost: waits-p3.gone.test\r\n\r\n"),
-            ("waits", "GET /head-then-wait?ms=60000 HTTP/1.1\r\nHost: waits.gone.test\r\n\r\n"),
-            ("waits-p3", "GET /head-then-wait?ms=60000 HTTP/1.1\r\nHost: waits-p3.gone.test\r\n\r\n"),
-            ("echo", "POST / HTTP/1.1\r\nHost: echo.gone.test\r\nContent-Length: 100\r\n\r\nhalf"),
+            (
+                "streams",
+                "GET /endless HTTP/1.1\r\nHost: streams.gone.test\r\n\r\n",
+            ),
+            (
+                "waits",
+                "GET /forever HTTP/1.1\r\nHost: waits.gone.test\r\n\r\n",
+            ),
+            (
+                "waits-p3",
+                "GET /forever HTTP/1.1\r\nHost: waits-p3.gone.test\r\n\r\n",
+            ),
+            (
+                "waits",
+                "GET /head-then-wait?ms=60000 HTTP/1.1\r\nHost: waits.gone.test\r\n\r\n",
+            ),
+            (
+                "waits-p3",
+                "GET /head-then-wait?ms=60000 HTTP/1.1\r\nHost: waits-p3.gone.test\r\n\r\n",
+            ),
+            (
+                "echo",
+                "POST / HTTP/1.1\r\nHost: echo.gone.test\r\nContent-Length: 100\r\n\r\nhalf",
+            ),
         ] {
             let mut wire = edge.wire().await;
             wire.send(request).await;
-            until("the guest runs", async || (acme.usage().await.concurrent_requests == 1).then_some(())).await;
+            until("the guest runs", async || {
+                (acme.usage().await.concurrent_requests == 1).then_some(())
+            })
+            .await;
             drop(wire);
             until(&format!("{guest} has ended: {request}"), async || {
                 let usage = acme.usage().await;
@@ -104,7 +132,8 @@ fn a_client_that_hangs_up_ends_the_guest() {
 fn a_guest_that_reads_slowly_holds_a_fast_client_back() {
     run(async {
         let (edge, acme) = tenant("slow-reader", &["reads-slowly"]).await;
-        acme.limit(json!({ "request_body_kib_max": 1 << 20, "request_deadline_ms_max": 60_000 })).await;
+        acme.limit(json!({ "request_body_kib_max": 1 << 20, "request_deadline_ms_max": 60_000 }))
+            .await;
         let mut wire = edge.wire().await;
         wire.send(
             "POST /?ms=3600000 HTTP/1.1\r\nHost: reads-slowly.slow-reader.test\r\nContent-Length: 104857600\r\n\r\n",
@@ -114,7 +143,11 @@ fn a_guest_that_reads_slowly_holds_a_fast_client_back() {
         let mut sent = 0_u64;
         // Each mebibyte that is taken is taken soon; the first that is not shows where the sender is held.
         let patience = std::time::Duration::from_secs(2);
-        while sent < 100 << 20 && tokio::time::timeout(patience, wire.send(&chunk)).await.is_ok() {
+        while sent < 100 << 20
+            && tokio::time::timeout(patience, wire.send(&chunk))
+                .await
+                .is_ok()
+        {
             sent += 1 << 20;
         }
         println!("{sent} bytes were taken from a client whose guest read none");
@@ -133,6 +166,9 @@ fn a_slow_reader_gets_every_byte() {
         });
         let place = "reads-slowly.patient.test/?ms=1&chunk=5000";
         let answer = edge.ask("POST", place).body(body).send().await;
-        assert_eq!(answer.text(), format!("300000 bytes, fnv1a64 {hash:016x}\n"));
+        assert_eq!(
+            answer.text(),
+            format!("300000 bytes, fnv1a64 {hash:016x}\n")
+        );
     });
 }

@@ -7,7 +7,9 @@ use control_api::auth::Scope;
 use control_api::client::UploadAnswer;
 use control_api::statement;
 use control_api::view::JobState;
-use littoral_tests::{Tenant, TestEdge, Wire, beside, component, refusal, run, until, until_within, with_section};
+use littoral_tests::{
+    Tenant, TestEdge, Wire, beside, component, refusal, run, until, until_within, with_section,
+};
 
 #[test]
 fn every_bad_body_has_its_own_answer_and_leaves_nothing() {
@@ -28,11 +30,21 @@ fn every_bad_body_has_its_own_answer_and_leaves_nothing() {
         ];
         for (wanted, bytes) in cases {
             let length = bytes.len();
-            assert_eq!(refusal(acme.upload("site", 1, bytes).await), wanted, "{length} bytes");
+            assert_eq!(
+                refusal(acme.upload("site", 1, bytes).await),
+                wanted,
+                "{length} bytes"
+            );
         }
-        let unknown = acme.upload("site", 1, component("wants-unknown")).await.unwrap_err();
+        let unknown = acme
+            .upload("site", 1, component("wants-unknown"))
+            .await
+            .unwrap_err();
         let problem = unknown.problem().unwrap();
-        assert_eq!(problem.more["imports"], serde_json::json!(["acme:nothing/here@1.2.3"]));
+        assert_eq!(
+            problem.more["imports"],
+            serde_json::json!(["acme:nothing/here@1.2.3"])
+        );
         assert_eq!(edge.left().await, before, "something was left behind");
     });
 }
@@ -46,7 +58,10 @@ fn a_hundred_mebibytes_against_a_limit_of_sixteen_are_refused() {
         // Announced: refused without reading.
         let mut wire = upload_head(&edge, &acme, "site", b"x", "Content-Length: 104857600").await;
         let answer = wire.answer().await;
-        assert_eq!((answer.status(), answer.problem().as_str()), (413, "body-too-large"));
+        assert_eq!(
+            (answer.status(), answer.problem().as_str()),
+            (413, "body-too-large")
+        );
         assert_eq!(answer.json()["bytes_max"], 16 << 20);
         // Not announced: refused once it is over; what comes after is not kept.
         let mut wire = upload_head(&edge, &acme, "site", b"x", "Transfer-Encoding: chunked").await;
@@ -56,7 +71,10 @@ fn a_hundred_mebibytes_against_a_limit_of_sixteen_are_refused() {
             sent_bytes += 0x10000;
         }
         let answer = wire.answer().await;
-        assert_eq!((answer.status(), answer.problem().as_str()), (413, "body-too-large"));
+        assert_eq!(
+            (answer.status(), answer.problem().as_str()),
+            (413, "body-too-large")
+        );
         assert_eq!(edge.left().await, before, "something was left behind");
     });
 }
@@ -64,28 +82,47 @@ fn a_hundred_mebibytes_against_a_limit_of_sixteen_are_refused() {
 #[test]
 fn a_slow_upload_is_ended_and_a_broken_one_leaves_nothing() {
     run(async {
-        let edge = TestEdge::build().set("uploads.duration_ms_max", 1000).start().await;
+        let edge = TestEdge::build()
+            .set("uploads.duration_ms_max", 1000)
+            .start()
+            .await;
         let acme = edge.tenant("slow").await;
         let before = edge.left().await;
         let began = Instant::now();
         let mut wire = upload_head(&edge, &acme, "site", b"x", "Content-Length: 1000").await;
         wire.send(b"half").await;
         let answer = wire.answer().await;
-        assert_eq!((answer.status(), answer.problem().as_str()), (408, "request-too-slow"));
-        assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+        assert_eq!(
+            (answer.status(), answer.problem().as_str()),
+            (408, "request-too-slow")
+        );
+        assert!(
+            began.elapsed() >= Duration::from_millis(900),
+            "{:?}",
+            began.elapsed()
+        );
 
         let mut wire = upload_head(&edge, &acme, "site", b"x", "Content-Length: 1000").await;
         wire.send(b"half").await;
-        until("its bytes are in a file", async || (edge.left().await.1 != before.1).then_some(())).await;
+        until("its bytes are in a file", async || {
+            (edge.left().await.1 != before.1).then_some(())
+        })
+        .await;
         drop(wire);
-        until("nothing is left of it", async || (edge.left().await == before).then_some(())).await;
+        until("nothing is left of it", async || {
+            (edge.left().await == before).then_some(())
+        })
+        .await;
     });
 }
 
 #[test]
 fn uploads_at_once_are_bounded() {
     run(async {
-        let edge = TestEdge::build().set("uploads.concurrent_max", 2).start().await;
+        let edge = TestEdge::build()
+            .set("uploads.concurrent_max", 2)
+            .start()
+            .await;
         let acme = edge.tenant("many").await;
         let before = edge.left().await.1.len();
         let mut open = Vec::new();
@@ -101,9 +138,15 @@ fn uploads_at_once_are_bounded() {
         let hello = component("hello");
         let refused = acme.upload("site", 1, hello.clone()).await.unwrap_err();
         let problem = refused.problem().unwrap();
-        assert_eq!((problem.status, problem.kind().unwrap().slug()), (503, "uploads-busy"));
+        assert_eq!(
+            (problem.status, problem.kind().unwrap().slug()),
+            (503, "uploads-busy")
+        );
         drop(open);
-        until("there is room again", async || acme.upload("site", 1, hello.clone()).await.ok()).await;
+        until("there is room again", async || {
+            acme.upload("site", 1, hello.clone()).await.ok()
+        })
+        .await;
     });
 }
 
@@ -127,11 +170,13 @@ fn the_compile_queue_is_bounded_and_says_where_one_stands() {
         assert_eq!(refusal(full), "compile-queue-full");
         let mut positions = Vec::new();
         for job in &jobs {
-            positions.push(match edge.client().job(acme.name(), job).await.unwrap().state {
-                JobState::Queued { position } => position,
-                JobState::Compiling { .. } => 0,
-                other => panic!("{other:?}"),
-            });
+            positions.push(
+                match edge.client().job(acme.name(), job).await.unwrap().state {
+                    JobState::Queued { position } => position,
+                    JobState::Compiling { .. } => 0,
+                    other => panic!("{other:?}"),
+                },
+            );
         }
         assert_eq!(positions, [0, 1, 2]);
     });
@@ -150,7 +195,8 @@ fn a_compile_bomb_ends_as_a_refusal_and_the_node_serves_on() {
         let worker = edge.status().await.worker.pid;
         let before = edge.left().await;
         let bomber = acme.clone();
-        let upload = beside(async move { bomber.upload("bomb", 1, component("compile-bomb")).await });
+        let upload =
+            beside(async move { bomber.upload("bomb", 1, component("compile-bomb")).await });
         let (mut served, mut slowest) = (0, Duration::ZERO);
         while !upload.is_finished() {
             let began = Instant::now();
@@ -164,16 +210,23 @@ fn a_compile_bomb_ends_as_a_refusal_and_the_node_serves_on() {
         assert_eq!(edge.status().await.worker.pid, worker);
         assert_eq!(edge.left().await, before, "something was left behind");
         // The compiler takes the next one.
-        acme.version("next", 1, with_section(&component("hello"), "next")).await;
+        acme.version("next", 1, with_section(&component("hello"), "next"))
+            .await;
     });
 }
 
 #[test]
 fn a_compile_bomb_of_time_is_ended_by_the_clock() {
     run(async {
-        let edge = TestEdge::build().set("compile.wall_ms_max", 1000).start().await;
+        let edge = TestEdge::build()
+            .set("compile.wall_ms_max", 1000)
+            .start()
+            .await;
         let acme = edge.tenant("clock").await;
-        let refused = acme.upload("bomb", 1, component("compile-bomb-slow")).await.unwrap_err();
+        let refused = acme
+            .upload("bomb", 1, component("compile-bomb-slow"))
+            .await
+            .unwrap_err();
         let problem = refused.problem().unwrap();
         assert_eq!(problem.kind().unwrap().slug(), "compile-too-costly");
         assert!(problem.detail.contains("wall clock"), "{}", problem.detail);
@@ -185,7 +238,13 @@ fn a_compile_bomb_of_time_is_ended_by_the_clock() {
 }
 
 /// Sends the head of an upload and leaves the body to the test.
-async fn upload_head(edge: &TestEdge, tenant: &Tenant, module: &str, bytes: &[u8], framing: &str) -> Wire {
+async fn upload_head(
+    edge: &TestEdge,
+    tenant: &Tenant,
+    module: &str,
+    bytes: &[u8],
+    framing: &str,
+) -> Wire {
     let stated = statement::sign(tenant.key(), &tenant.statement(module, 1, bytes));
     let token = edge.token(&[Scope::NodeAdmin], None);
     let mut wire = edge.admin_wire().await;

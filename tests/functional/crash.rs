@@ -18,8 +18,11 @@ const ROUTES: u64 = 6;
 const LIFE_MS_MAX: u64 = 250;
 
 /// Guests that can be told apart by their answers: versions of every module take turns.
-const VARIANTS: [(&str, &str); 3] =
-    [("hello", "Hello from the edge!\n"), ("remembers", "1\n"), ("hello-p3", "Hello from the edge!\n")];
+const VARIANTS: [(&str, &str); 3] = [
+    ("hello", "Hello from the edge!\n"),
+    ("remembers", "1\n"),
+    ("hello-p3", "Hello from the edge!\n"),
+];
 
 /// xorshift64 (Marsaglia, 2003): moments that differ from run to run, from a seed that is printed.
 struct Chance(u64);
@@ -44,9 +47,18 @@ struct Model {
 
 #[derive(Debug, Clone, Copy)]
 enum Change {
-    Upload { module: u64, version: u64 },
-    Route { route: u64, module: u64, pinned: Option<u64> },
-    Unroute { route: u64 },
+    Upload {
+        module: u64,
+        version: u64,
+    },
+    Route {
+        route: u64,
+        module: u64,
+        pinned: Option<u64>,
+    },
+    Unroute {
+        route: u64,
+    },
 }
 
 impl Model {
@@ -54,14 +66,24 @@ impl Model {
         let module = chance.below(MODULES);
         let highest = self.modules.get(&module).copied();
         match (chance.below(5), highest) {
-            (0..=2, _) | (_, None) => Change::Upload { module, version: highest.unwrap_or(0) + 1 },
+            (0..=2, _) | (_, None) => Change::Upload {
+                module,
+                version: highest.unwrap_or(0) + 1,
+            },
             (3, Some(highest)) => {
                 let pinned = (chance.below(2) == 0).then_some(highest);
-                Change::Route { route: chance.below(ROUTES), module, pinned }
+                Change::Route {
+                    route: chance.below(ROUTES),
+                    module,
+                    pinned,
+                }
             }
             _ => match self.routes.keys().nth(chance.below(ROUTES) as usize) {
                 Some(route) => Change::Unroute { route: *route },
-                None => Change::Upload { module, version: highest.unwrap_or(0) + 1 },
+                None => Change::Upload {
+                    module,
+                    version: highest.unwrap_or(0) + 1,
+                },
             },
         }
     }
@@ -72,7 +94,11 @@ impl Model {
             Change::Upload { module, version } => {
                 after.modules.insert(module, version);
             }
-            Change::Route { route, module, pinned } => {
+            Change::Route {
+                route,
+                module,
+                pinned,
+            } => {
                 after.routes.insert(route, (module, pinned));
             }
             Change::Unroute { route } => {
@@ -95,31 +121,59 @@ async fn make(acme: &Tenant, change: Change) -> Result<(), ClientError> {
     match change {
         Change::Upload { module, version } => {
             let bytes = component(variant(module, version).0);
-            acme.upload(&format!("m{module}"), version, bytes).await.map(drop)
+            acme.upload(&format!("m{module}"), version, bytes)
+                .await
+                .map(drop)
         }
-        Change::Route { route, module, pinned } => {
-            acme.route(&place(route), &format!("m{module}"), pinned).await.map(drop)
-        }
+        Change::Route {
+            route,
+            module,
+            pinned,
+        } => acme
+            .route(&place(route), &format!("m{module}"), pinned)
+            .await
+            .map(drop),
         Change::Unroute { route } => acme.unroute(&place(route)).await,
     }
 }
 
 /// What the node says it has, each part whole by its own account.
 async fn found(edge: &TestEdge, acme: &Tenant) -> Model {
-    let page = control_api::view::PageRequest { after: None, limit: 1000 };
+    let page = control_api::view::PageRequest {
+        after: None,
+        limit: 1000,
+    };
     let mut model = Model::default();
-    for module in edge.client().modules(acme.name(), &page).await.unwrap().items {
+    for module in edge
+        .client()
+        .modules(acme.name(), &page)
+        .await
+        .unwrap()
+        .items
+    {
         let number = module.name.as_str()[1..].parse().unwrap();
         assert_eq!(module.active_version, module.highest_version);
         for kept in &module.versions {
             let bytes = component(variant(number, kept.version).0);
-            assert_eq!((kept.digest, kept.component_bytes), (digest(&bytes), bytes.len() as u64));
+            assert_eq!(
+                (kept.digest, kept.component_bytes),
+                (digest(&bytes), bytes.len() as u64)
+            );
         }
         model.modules.insert(number, module.highest_version);
     }
-    for route in edge.client().routes(acme.name(), &page).await.unwrap().items {
+    for route in edge
+        .client()
+        .routes(acme.name(), &page)
+        .await
+        .unwrap()
+        .items
+    {
         let number = route.host.as_str()[1..2].parse().unwrap();
-        model.routes.insert(number, (route.module.as_str()[1..].parse().unwrap(), route.version));
+        model.routes.insert(
+            number,
+            (route.module.as_str()[1..].parse().unwrap(), route.version),
+        );
     }
     model
 }
@@ -127,7 +181,9 @@ async fn found(edge: &TestEdge, acme: &Tenant) -> Model {
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9_of_control_and_nothing_is_half_there() {
     run(async {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap();
         let mut chance = Chance(since.as_nanos() as u64 | 1);
         println!("seed {}", chance.0);
         let began = Instant::now();
@@ -159,15 +215,25 @@ fn nothing_acknowledged_is_lost_by_kill_9_of_control_and_nothing_is_half_there()
             let acme = acme.through(edge.client());
             let found = found(&edge, &acme).await;
             let with = model.after(cut_off);
-            assert!(found == model || found == with, "{cut_off:?}:\n{model:?}\n{found:?}");
+            assert!(
+                found == model || found == with,
+                "{cut_off:?}:\n{model:?}\n{found:?}"
+            );
             model = found;
             for (route, (module, pinned)) in &model.routes {
                 let version = pinned.unwrap_or(model.modules[module]);
                 let answer = edge.get(&place(*route)).await;
-                assert_eq!(answer.text(), variant(*module, version).1, "{route}: {module} version {version}");
+                assert_eq!(
+                    answer.text(),
+                    variant(*module, version).1,
+                    "{route}: {module} version {version}"
+                );
             }
         }
-        println!("{made} changes, {kills} kills, {} s", began.elapsed().as_secs());
+        println!(
+            "{made} changes, {kills} kills, {} s",
+            began.elapsed().as_secs()
+        );
         let recompiled = "littoral_artifact_states_total{state=\"recompiled\"}";
         assert_eq!(edge.metric(recompiled).await, 0.0);
     });

@@ -11,12 +11,19 @@ fn a_first_start_answers_hello_and_its_files_serve_the_command_line() {
         let node = DevNode::start(&home.path().join("data")).await;
 
         let answer = node.get("hello.localhost/").await;
-        assert_eq!((answer.status(), answer.text().as_str()), (200, "Hello from the edge!\n"));
+        assert_eq!(
+            (answer.status(), answer.text().as_str()),
+            (200, "Hello from the edge!\n")
+        );
         assert_eq!(node.text("tenant"), "demo");
         let port = node.http().port();
         assert_ne!(port, 0);
         assert_eq!(node.text("url"), format!("http://hello.localhost:{port}/"));
-        assert!(node.log().contains(&format!("curl {}", node.text("url"))), "{}", node.log());
+        assert!(
+            node.log().contains(&format!("curl {}", node.text("url"))),
+            "{}",
+            node.log()
+        );
 
         let file = home.path().join("mine.wasm");
         std::fs::write(&file, component("echo")).unwrap();
@@ -24,7 +31,14 @@ fn a_first_start_answers_hello_and_its_files_serve_the_command_line() {
             .env_clear()
             .env("LITTORAL_ADMIN", node.text("admin"))
             .env("LITTORAL_TOKEN_FILE", node.path("token_file"))
-            .args(["deploy", file.to_str().unwrap(), "--tenant", "demo", "--module", "mine"])
+            .args([
+                "deploy",
+                file.to_str().unwrap(),
+                "--tenant",
+                "demo",
+                "--module",
+                "mine",
+            ])
             .args(["--host", "mine.localhost", "--key", node.text("key_file")])
             .output()
             .unwrap();

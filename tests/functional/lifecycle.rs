@@ -7,7 +7,10 @@ use littoral_tests::{Shared, TestEdge, component, refusal, run, until, with_sect
 static NODE: Shared = Shared::new();
 
 fn page() -> PageRequest {
-    PageRequest { after: None, limit: 100 }
+    PageRequest {
+        after: None,
+        limit: 100,
+    }
 }
 
 #[test]
@@ -22,12 +25,21 @@ fn a_module_is_uploaded_routed_listed_served_and_deleted() {
 
         let route = acme.route("life.test/", "site", None).await.unwrap();
         assert_eq!(route.serves_version, 3);
-        assert_eq!(edge.get("life.test/").await.text(), "Hello from the edge!\n");
+        assert_eq!(
+            edge.get("life.test/").await.text(),
+            "Hello from the edge!\n"
+        );
 
         let client = edge.client();
         let modules = client.modules(acme.name(), &page()).await.unwrap().items;
         let routes = client.routes(acme.name(), &page()).await.unwrap().items;
-        assert_eq!(modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["site"]);
+        assert_eq!(
+            modules
+                .iter()
+                .map(|module| module.name.as_str())
+                .collect::<Vec<_>>(),
+            ["site"]
+        );
         assert_eq!(routes, [route]);
 
         assert_eq!(refusal(acme.delete_module("site").await), "module-in-use");
@@ -46,7 +58,9 @@ fn lists_come_in_pages() {
         let acme = edge.tenant("pages").await;
         acme.version("site", 1, component("hello")).await;
         for number in 0..5 {
-            acme.route(&format!("p{number}.pages.test/"), "site", None).await.unwrap();
+            acme.route(&format!("p{number}.pages.test/"), "site", None)
+                .await
+                .unwrap();
         }
         let mut seen = Vec::new();
         let mut after = None;
@@ -60,7 +74,9 @@ fn lists_come_in_pages() {
                 None => break,
             }
         }
-        let all: Vec<_> = (0..5).map(|number| format!("p{number}.pages.test/")).collect();
+        let all: Vec<_> = (0..5)
+            .map(|number| format!("p{number}.pages.test/"))
+            .collect();
         assert_eq!(seen, all);
     });
 }
@@ -73,14 +89,20 @@ fn versions_only_rise_also_after_module_and_tenant_are_deleted() {
         let other = with_section(&component("hello"), "other");
         acme.version("site", 7, component("hello")).await;
         for old in [6, 7] {
-            assert_eq!(refusal(acme.upload("site", old, other.clone()).await), "version-not-above");
+            assert_eq!(
+                refusal(acme.upload("site", old, other.clone()).await),
+                "version-not-above"
+            );
         }
         acme.delete_module("site").await.unwrap();
         let again = acme.upload("site", 7, component("hello")).await;
         assert_eq!(refusal(again), "version-not-above");
 
         let name = acme.name().clone();
-        edge.client().delete_tenant(&name, Default::default()).await.unwrap();
+        edge.client()
+            .delete_tenant(&name, Default::default())
+            .await
+            .unwrap();
         let acme = edge.tenant("rising").await;
         let again = acme.upload("site", 7, component("hello")).await;
         assert_eq!(refusal(again), "version-not-above");
@@ -95,14 +117,25 @@ fn a_pinned_route_serves_an_older_version_that_is_kept() {
         let acme = edge.tenant("pinned").await;
         acme.version("site", 1, component("hello")).await;
         acme.route("now.pinned.test/", "site", None).await.unwrap();
-        acme.route("then.pinned.test/", "site", Some(1)).await.unwrap();
+        acme.route("then.pinned.test/", "site", Some(1))
+            .await
+            .unwrap();
         acme.version("site", 2, component("remembers")).await;
         assert_eq!(edge.get("now.pinned.test/").await.text(), "1\n");
-        assert_eq!(edge.get("then.pinned.test/").await.text(), "Hello from the edge!\n");
+        assert_eq!(
+            edge.get("then.pinned.test/").await.text(),
+            "Hello from the edge!\n"
+        );
 
-        let back = acme.route("now.pinned.test/", "site", Some(1)).await.unwrap();
+        let back = acme
+            .route("now.pinned.test/", "site", Some(1))
+            .await
+            .unwrap();
         assert_eq!(back.serves_version, 1);
-        assert_eq!(edge.get("now.pinned.test/").await.text(), "Hello from the edge!\n");
+        assert_eq!(
+            edge.get("now.pinned.test/").await.text(),
+            "Hello from the edge!\n"
+        );
         let never = acme.route("never.pinned.test/", "site", Some(9)).await;
         assert_eq!(refusal(never), "version-not-found");
     });
@@ -116,12 +149,24 @@ fn only_so_many_versions_are_kept_and_those_that_routes_pin() {
         let acme = edge.tenant_limited("keeping", limits).await;
         let hello = component("hello");
         acme.version("site", 1, hello.clone()).await;
-        acme.route("first.keeping.test/", "site", Some(1)).await.unwrap();
+        acme.route("first.keeping.test/", "site", Some(1))
+            .await
+            .unwrap();
         for version in 2..=4 {
-            acme.version("site", version, with_section(&hello, &version.to_string())).await;
+            acme.version("site", version, with_section(&hello, &version.to_string()))
+                .await;
         }
-        let module = edge.client().module(acme.name(), &"site".parse().unwrap()).await.unwrap();
-        let kept: Vec<_> = module.value.versions.iter().map(|kept| kept.version).collect();
+        let module = edge
+            .client()
+            .module(acme.name(), &"site".parse().unwrap())
+            .await
+            .unwrap();
+        let kept: Vec<_> = module
+            .value
+            .versions
+            .iter()
+            .map(|kept| kept.version)
+            .collect();
         assert_eq!((kept, module.value.highest_version), (vec![4, 1], 4));
         assert_eq!(edge.get("first.keeping.test/").await.status(), 200);
     });
@@ -158,15 +203,32 @@ fn sending_the_same_upload_again_is_harmless() {
         let acme = edge.tenant("again").await;
         let request = acme.request("site", 1, component("hello"));
         let first = acme.send(&request).await.unwrap();
-        let revision = edge.client().module(acme.name(), &"site".parse().unwrap()).await.unwrap().revision;
+        let revision = edge
+            .client()
+            .module(acme.name(), &"site".parse().unwrap())
+            .await
+            .unwrap()
+            .revision;
         let second = acme.send(&request).await.unwrap();
-        let (UploadAnswer::Done { version: first, created: true }, UploadAnswer::Done { version: second, created: false }) =
-            (first, second)
+        let (
+            UploadAnswer::Done {
+                version: first,
+                created: true,
+            },
+            UploadAnswer::Done {
+                version: second,
+                created: false,
+            },
+        ) = (first, second)
         else {
             panic!("the first creates, the second does not");
         };
         assert_eq!(first, second);
-        let after = edge.client().module(acme.name(), &"site".parse().unwrap()).await.unwrap();
+        let after = edge
+            .client()
+            .module(acme.name(), &"site".parse().unwrap())
+            .await
+            .unwrap();
         assert_eq!(after.revision, revision);
     });
 }
@@ -211,7 +273,10 @@ fn an_upload_can_be_answered_at_once_and_followed_as_a_job() {
         assert_eq!(problem.kind().unwrap().slug(), "exports-not-served");
 
         let other = edge.tenant("async-other").await;
-        assert_eq!(refusal(edge.client().job(other.name(), &job.id).await), "job-not-found");
+        assert_eq!(
+            refusal(edge.client().job(other.name(), &job.id).await),
+            "job-not-found"
+        );
     });
 }
 
@@ -225,28 +290,64 @@ fn a_dry_run_says_what_would_happen_and_keeps_nothing() {
 
         let good = acme.request("site", 1, component("hello"));
         let answer = client.upload_dry_run(&good, |_| {}).await.unwrap();
-        assert!(answer.accepted && answer.fits && !answer.artifact_ready, "{answer:?}");
+        assert!(
+            answer.accepted && answer.fits && !answer.artifact_ready,
+            "{answer:?}"
+        );
         assert_eq!(answer.world.as_deref(), Some("wasi:http/proxy@0.2"));
         assert!(answer.inspection.memory_initial_bytes > 0);
-        assert!(answer.inspection.imports.iter().all(|import| import.granted));
+        assert!(
+            answer
+                .inspection
+                .imports
+                .iter()
+                .all(|import| import.granted)
+        );
 
-        for (guest, missing) in [("wants-unknown", "acme:nothing/here@1.2.3"), ("wants-sockets", "wasi:sockets/")] {
+        for (guest, missing) in [
+            ("wants-unknown", "acme:nothing/here@1.2.3"),
+            ("wants-sockets", "wasi:sockets/"),
+        ] {
             let mut request = acme.request("site", 1, component(guest));
             request.statement = None;
             let answer = client.upload_dry_run(&request, |_| {}).await.unwrap();
             assert!(!answer.accepted, "{guest}");
-            let refused: Vec<_> = answer.inspection.imports.iter().filter(|import| !import.granted).collect();
-            assert!(refused.iter().any(|import| import.name.starts_with(missing)), "{guest}: {refused:?}");
-            assert!(answer.problems[0].problem_type.ends_with("/imports-not-offered"), "{answer:?}");
+            let refused: Vec<_> = answer
+                .inspection
+                .imports
+                .iter()
+                .filter(|import| !import.granted)
+                .collect();
+            assert!(
+                refused
+                    .iter()
+                    .any(|import| import.name.starts_with(missing)),
+                "{guest}: {refused:?}"
+            );
+            assert!(
+                answer.problems[0]
+                    .problem_type
+                    .ends_with("/imports-not-offered"),
+                "{answer:?}"
+            );
         }
         assert_eq!(edge.left().await, before);
 
         acme.version("site", 1, component("hello")).await;
         let revision = edge.status().await.revision;
-        let write = RouteWrite { module: "site".parse().unwrap(), version: None };
+        let write = RouteWrite {
+            module: "site".parse().unwrap(),
+            version: None,
+        };
         let id = "dry.test/".parse().unwrap();
-        let answer = client.put_route_dry_run(acme.name(), &id, &write, Default::default()).await.unwrap();
-        assert_eq!((answer.would, answer.route.serves_version), (Written::Created, 1));
+        let answer = client
+            .put_route_dry_run(acme.name(), &id, &write, Default::default())
+            .await
+            .unwrap();
+        assert_eq!(
+            (answer.would, answer.route.serves_version),
+            (Written::Created, 1)
+        );
         assert_eq!(edge.status().await.revision, revision);
         assert_eq!(edge.get("dry.test/").await.reason(), "no-route");
     });

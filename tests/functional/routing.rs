@@ -1,6 +1,6 @@
 //! Which route a request takes: by hostname in each of its spellings, and by path.
 
-use littoral_tests::{Shared, refusal, run, component};
+use littoral_tests::{Shared, component, refusal, run};
 
 static NODE: Shared = Shared::new();
 
@@ -15,7 +15,9 @@ fn a_hostname_is_found_in_each_of_its_spellings() {
         let acme = edge.tenant("names").await;
         acme.version("site", 1, component("hello")).await;
         acme.route("names.test/", "site", None).await.unwrap();
-        acme.route("xn--bcher-kva.names.test/", "site", None).await.unwrap();
+        acme.route("xn--bcher-kva.names.test/", "site", None)
+            .await
+            .unwrap();
         for host in [
             "names.test",
             "NAMES.Test",
@@ -27,7 +29,11 @@ fn a_hostname_is_found_in_each_of_its_spellings() {
             "XN--BCHER-KVA.names.test",
         ] {
             let answer = edge.get(&format!("{host}/")).await;
-            assert_eq!((answer.status(), answer.text().as_str()), (200, HELLO), "{host}");
+            assert_eq!(
+                (answer.status(), answer.text().as_str()),
+                (200, HELLO),
+                "{host}"
+            );
         }
     });
 }
@@ -37,17 +43,43 @@ fn what_is_no_hostname_is_a_bad_request_and_what_is_unknown_has_no_route() {
     run(async {
         let edge = NODE.edge().await;
         for host in [
-            "", "a b", "a_b.test", "-a.test", "a-.test", "a..test", ".", "a.test:99999", "a.test:x", "%41.test",
-            "a.test/", "user@a.test", "xn--a.test", "a\u{7f}.test",
+            "",
+            "a b",
+            "a_b.test",
+            "-a.test",
+            "a-.test",
+            "a..test",
+            ".",
+            "a.test:99999",
+            "a.test:x",
+            "%41.test",
+            "a.test/",
+            "user@a.test",
+            "xn--a.test",
+            "a\u{7f}.test",
             // Names beyond ASCII travel as A-labels (RFC 3986 §3.2.2, RFC 5891 §4.4).
             "b\u{fc}cher.test",
         ] {
-            let text = edge.raw(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+            let text = edge
+                .raw(format!(
+                    "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+                ))
+                .await;
             assert!(text.starts_with("HTTP/1.1 400 "), "{host:?}: {text}");
         }
-        for host in ["unknown.test", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:8080"] {
+        for host in [
+            "unknown.test",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:8080",
+        ] {
             let answer = edge.get(&format!("{host}/")).await;
-            assert_eq!((answer.status(), answer.reason()), (404, "no-route"), "{host}");
+            assert_eq!(
+                (answer.status(), answer.reason()),
+                (404, "no-route"),
+                "{host}"
+            );
         }
     });
 }
@@ -58,11 +90,18 @@ fn routes_are_written_in_one_normal_form_and_odd_ones_are_refused() {
         let edge = NODE.edge().await;
         let acme = edge.tenant("written").await;
         acme.version("site", 1, component("hello")).await;
-        let token = format!("Bearer {}", edge.token(&[control_api::auth::Scope::NodeAdmin], None));
+        let token = format!(
+            "Bearer {}",
+            edge.token(&[control_api::auth::Scope::NodeAdmin], None)
+        );
         let put = async |route: &str| {
             let path = format!("/v1/tenants/written/routes/{route}");
-            let fields = [("Authorization", token.as_str()), ("Content-Type", "application/json")];
-            edge.admin_ask("PUT", &path, &fields, br#"{"module":"site"}"#).await
+            let fields = [
+                ("Authorization", token.as_str()),
+                ("Content-Type", "application/json"),
+            ];
+            edge.admin_ask("PUT", &path, &fields, br#"{"module":"site"}"#)
+                .await
         };
         let answer = put("B%C3%BCcher.WRITTEN.test.%2FShop").await;
         assert_eq!(answer.status(), 201, "{}", answer.text());
@@ -79,7 +118,12 @@ fn routes_are_written_in_one_normal_form_and_odd_ones_are_refused() {
             "written.test%2Fa%3Fb",
         ] {
             let answer = put(odd).await;
-            assert_eq!((answer.status(), answer.problem().as_str()), (400, "path-invalid"), "{odd}: {}", answer.text());
+            assert_eq!(
+                (answer.status(), answer.problem().as_str()),
+                (400, "path-invalid"),
+                "{odd}: {}",
+                answer.text()
+            );
         }
     });
 }
@@ -150,8 +194,18 @@ fn a_hostname_belongs_to_one_tenant_at_a_time() {
         }
         one.route("held.test/", "site", None).await.unwrap();
         one.route("*.deep.held.test/", "site", None).await.unwrap();
-        for taken in ["held.test/", "held.test/other", "a.deep.held.test/", "*.held.test/", "*.deep.held.test/x"] {
-            assert_eq!(refusal(two.route(taken, "site", None).await), "host-taken", "{taken}");
+        for taken in [
+            "held.test/",
+            "held.test/other",
+            "a.deep.held.test/",
+            "*.held.test/",
+            "*.deep.held.test/x",
+        ] {
+            assert_eq!(
+                refusal(two.route(taken, "site", None).await),
+                "host-taken",
+                "{taken}"
+            );
         }
         two.route("free.held.test/", "site", None).await.unwrap();
         one.unroute("held.test/").await.unwrap();
@@ -164,16 +218,32 @@ fn a_tenant_routes_only_the_hostnames_that_it_is_allowed() {
     run(async {
         let edge = NODE.edge().await;
         let write = control_api::view::TenantWrite {
-            hosts: vec!["allowed.test".parse().unwrap(), "*.wild-allowed.test".parse().unwrap()],
+            hosts: vec![
+                "allowed.test".parse().unwrap(),
+                "*.wild-allowed.test".parse().unwrap(),
+            ],
             ..Default::default()
         };
         let acme = edge.tenant_with("allowed", &write).await;
         acme.version("site", 1, component("hello")).await;
-        for good in ["allowed.test/", "a.wild-allowed.test/", "*.wild-allowed.test/x"] {
+        for good in [
+            "allowed.test/",
+            "a.wild-allowed.test/",
+            "*.wild-allowed.test/x",
+        ] {
             acme.route(good, "site", None).await.unwrap();
         }
-        for bad in ["other.test/", "a.allowed.test/", "wild-allowed.test/", "*.allowed.test/"] {
-            assert_eq!(refusal(acme.route(bad, "site", None).await), "host-not-allowed", "{bad}");
+        for bad in [
+            "other.test/",
+            "a.allowed.test/",
+            "wild-allowed.test/",
+            "*.allowed.test/",
+        ] {
+            assert_eq!(
+                refusal(acme.route(bad, "site", None).await),
+                "host-not-allowed",
+                "{bad}"
+            );
         }
     });
 }

@@ -6,7 +6,12 @@ use littoral_tests::{TestEdge, run, until};
 
 /// The artifacts that are in use.
 fn artifacts(edge: &TestEdge) -> Vec<PathBuf> {
-    let entries = |folder: PathBuf| std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let entries = |folder: PathBuf| {
+        std::fs::read_dir(folder)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path())
+    };
     entries(edge.data().join("artifacts"))
         .filter(|folder| folder.file_name().unwrap().len() == 2)
         .flat_map(entries)
@@ -31,8 +36,16 @@ async fn served_again_after(harm: impl Fn(&Path), state: &str) {
     // A new worker has nothing loaded.
     edge.kill_worker().await;
     let answer = edge.get("hello.acme.test/").await;
-    assert_eq!((answer.status(), answer.text().as_str()), (200, "Hello from the edge!\n"));
-    let count = async |state: &str| edge.metric(&format!("littoral_artifact_states_total{{state=\"{state}\"}}")).await;
+    assert_eq!(
+        (answer.status(), answer.text().as_str()),
+        (200, "Hello from the edge!\n")
+    );
+    let count = async |state: &str| {
+        edge.metric(&format!(
+            "littoral_artifact_states_total{{state=\"{state}\"}}"
+        ))
+        .await
+    };
     assert_eq!((count(state).await, count("recompiled").await), (1.0, 1.0));
     assert_eq!(std::fs::read(&artifact).unwrap().len(), before.len());
 }
@@ -63,7 +76,10 @@ fn a_truncated_artifact_is_compiled_again() {
 
 #[test]
 fn a_lost_artifact_is_compiled_again() {
-    run(served_again_after(|path| std::fs::remove_file(path).unwrap(), "missing"));
+    run(served_again_after(
+        |path| std::fs::remove_file(path).unwrap(),
+        "missing",
+    ));
 }
 
 #[test]
@@ -75,7 +91,10 @@ fn a_tampered_component_is_not_compiled() {
         let [artifact] = artifacts(&edge).try_into().unwrap();
         std::fs::remove_file(artifact).unwrap();
         let (_, files) = edge.left().await;
-        let component = files.iter().find(|path| path.contains("/components/")).unwrap();
+        let component = files
+            .iter()
+            .find(|path| path.contains("/components/"))
+            .unwrap();
         let mut bytes = std::fs::read(component).unwrap();
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
@@ -97,10 +116,22 @@ fn everything_is_there_after_a_restart() {
         assert!(edge.stop().await.success());
         edge.start_again().await;
         let after = (edge.status().await, edge.left().await.1);
-        assert_eq!((after.0.revision, after.0.tenants, after.0.modules, after.0.routes), (before.0.revision, 1, 2, 2));
+        assert_eq!(
+            (
+                after.0.revision,
+                after.0.tenants,
+                after.0.modules,
+                after.0.routes
+            ),
+            (before.0.revision, 1, 2, 2)
+        );
         assert_eq!(after.1, before.1);
         assert_eq!(edge.get("hello.acme.test/").await.status(), 200);
-        assert_eq!(edge.metric("littoral_artifact_states_total{state=\"compiled\"}").await, 0.0);
+        assert_eq!(
+            edge.metric("littoral_artifact_states_total{state=\"compiled\"}")
+                .await,
+            0.0
+        );
     });
 }
 
@@ -114,7 +145,12 @@ fn a_data_folder_can_be_moved() {
         std::fs::rename(edge.data(), builder.home().join("data")).unwrap();
         let moved = builder.start().await;
         assert_eq!(moved.get("hello.acme.test/").await.status(), 200);
-        assert_eq!(moved.metric("littoral_artifact_states_total{state=\"recompiled\"}").await, 0.0);
+        assert_eq!(
+            moved
+                .metric("littoral_artifact_states_total{state=\"recompiled\"}")
+                .await,
+            0.0
+        );
     });
 }
 
@@ -133,7 +169,11 @@ fn the_store_is_rebuilt_from_its_export_where_sled_does_not_open() {
         assert_eq!(edge.status().await.revision, revision);
         assert_eq!(edge.get("hello.acme.test/").await.status(), 200);
         let page = edge.client().metrics().await.unwrap();
-        assert!(page.contains("littoral_store_recovery_info{recovery=\"ledger_"), "{}", edge.log());
+        assert!(
+            page.contains("littoral_store_recovery_info{recovery=\"ledger_"),
+            "{}",
+            edge.log()
+        );
         // And takes changes again, which last.
         acme.route("new.acme.test/", "hello", None).await.unwrap();
         edge.restart().await;
@@ -150,13 +190,24 @@ fn a_second_node_on_the_same_data_does_not_start() {
         let edge = TestEdge::start().await;
         let data = edge.data();
         let output = std::process::Command::new(littoral_tests::littorald())
-            .args(["dev", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", data.to_str().unwrap()])
+            .args([
+                "dev",
+                "--http",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--data",
+                data.to_str().unwrap(),
+            ])
             .env_clear()
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("store"), "{said}");
-        assert_eq!(edge.admin_ask("GET", "/readyz", &[], b"").await.status(), 200);
+        assert_eq!(
+            edge.admin_ask("GET", "/readyz", &[], b"").await.status(),
+            200
+        );
     });
 }

@@ -28,8 +28,8 @@ fn find(name: &str) -> PathBuf {
         .and_then(Path::parent)
         .expect("a suite lies two folders deep");
     let binary = profile.join(name);
-    let built = modified(&binary)
-        .unwrap_or_else(|| panic!("{} is not there: {REMEDY}", binary.display()));
+    let built =
+        modified(&binary).unwrap_or_else(|| panic!("{} is not there: {REMEDY}", binary.display()));
     // cargo writes beside each binary which sources it is made of, as a rule for make.
     let rule = std::fs::read_to_string(profile.join(format!("{name}.d"))).unwrap_or_default();
     let (_, sources) = rule.split_once(": ").unwrap_or_default();

@@ -27,7 +27,15 @@ impl DevNode {
     /// Starts it on free ports with its data in this folder, and reads the line that it prints.
     pub async fn start(data: &Path) -> Self {
         let data_text = data.to_str().expect("a plain name");
-        let arguments = ["dev", "--data", data_text, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let arguments = [
+            "dev",
+            "--data",
+            data_text,
+            "--http",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ];
         let began = Instant::now();
         let log = data.with_extension("log");
         let mut process = Process::start(littorald(), &arguments, Stdio::piped(), &log);
@@ -57,7 +65,9 @@ impl DevNode {
     /// Where guests are served.
     pub fn http(&self) -> SocketAddr {
         let address = self.text("http").strip_prefix("http://");
-        address.and_then(|text| text.parse().ok()).expect("an address")
+        address
+            .and_then(|text| text.parse().ok())
+            .expect("an address")
     }
 
     /// Asks a guest.

@@ -102,7 +102,9 @@ fn list(folder: &Path, files: &mut Vec<String>) {
 }
 
 fn text(path: &Path) -> serde_json::Value {
-    path.to_str().expect("temporary folders have plain names").into()
+    path.to_str()
+        .expect("temporary folders have plain names")
+        .into()
 }
 
 fn start(home: &Path) -> Process {
@@ -294,7 +296,9 @@ impl TestEdge {
         page.lines()
             .filter_map(|line| line.rsplit_once(' '))
             .find(|(name, _)| *name == series)
-            .map_or(0.0, |(_, value)| value.parse().expect("a sample is a number"))
+            .map_or(0.0, |(_, value)| {
+                value.parse().expect("a sample is a number")
+            })
     }
 
     /// The folder of the node's data.

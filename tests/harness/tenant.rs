@@ -148,7 +148,9 @@ impl Tenant {
             version,
         };
         let id = route(place);
-        let put = self.client.put_route(&self.name, &id, &write, Precondition::None);
+        let put = self
+            .client
+            .put_route(&self.name, &id, &write, Precondition::None);
         Ok(put.await?.resource.value)
     }
 
@@ -158,7 +160,9 @@ impl Tenant {
     /// The node's refusal.
     pub async fn unroute(&self, place: &str) -> Result<(), ClientError> {
         let id = route(place);
-        let delete = self.client.delete_route(&self.name, &id, Precondition::None);
+        let delete = self
+            .client
+            .delete_route(&self.name, &id, Precondition::None);
         delete.await
     }
 
@@ -168,7 +172,9 @@ impl Tenant {
     /// The node's refusal.
     pub async fn delete_module(&self, module: &str) -> Result<(), ClientError> {
         let module = name(module);
-        let delete = self.client.delete_module(&self.name, &module, Precondition::None);
+        let delete = self
+            .client
+            .delete_module(&self.name, &module, Precondition::None);
         delete.await
     }
 
@@ -183,13 +189,18 @@ impl Tenant {
 
     /// Replaces its settings.
     pub async fn settings(&self, write: &TenantWrite) {
-        let put = self.client.put_tenant(&self.name, write, Precondition::None);
+        let put = self
+            .client
+            .put_tenant(&self.name, write, Precondition::None);
         put.await.expect("the settings are taken");
     }
 
     /// What it uses.
     pub async fn usage(&self) -> Usage {
-        self.client.usage(&self.name).await.expect("the node answers")
+        self.client
+            .usage(&self.name)
+            .await
+            .expect("the node answers")
     }
 
     /// The newest lines of its guests, oldest first.
@@ -225,7 +236,9 @@ pub fn with_section(component: &[u8], content: &str) -> Bytes {
     section.extend_from_slice(content.as_bytes());
     let mut bytes = component.to_vec();
     // Section id 0, then the length as LEB128; below 128 that is one byte.
-    let length = u8::try_from(section.len()).ok().filter(|length| *length < 128);
+    let length = u8::try_from(section.len())
+        .ok()
+        .filter(|length| *length < 128);
     bytes.extend([0, length.expect("a short section")]);
     bytes.extend(section);
     bytes.into()

@@ -13,8 +13,15 @@ fn a_trap_is_502_that_tells_the_outside_nothing_and_the_tenant_why() {
         for guest in ["traps", "traps-p3"] {
             for path in ["/", "/panic"] {
                 let answer = edge.get(&format!("{guest}.trapped.test{path}")).await;
-                assert_eq!((answer.status(), answer.reason()), (502, "trap"), "{guest}{path}");
-                assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+                assert_eq!(
+                    (answer.status(), answer.reason()),
+                    (502, "trap"),
+                    "{guest}{path}"
+                );
+                assert_eq!(
+                    answer.header("content-type"),
+                    Some("application/problem+json")
+                );
                 let id = answer.header("x-request-id").unwrap();
                 assert_eq!(
                     answer.json(),
@@ -27,12 +34,21 @@ fn a_trap_is_502_that_tells_the_outside_nothing_and_the_tenant_why() {
                 );
                 let line = until("the tenant's log says why", async || {
                     let lines = acme.logs().await;
-                    lines.into_iter().find(|line| line.request_id == id && line.stream == LogStream::Node)
+                    lines
+                        .into_iter()
+                        .find(|line| line.request_id == id && line.stream == LogStream::Node)
                 })
                 .await;
-                assert!(line.text.starts_with("trap: "), "{guest}{path}: {}", line.text);
+                assert!(
+                    line.text.starts_with("trap: "),
+                    "{guest}{path}: {}",
+                    line.text
+                );
             }
-            assert_eq!(edge.get(&format!("{guest}.trapped.test/ok")).await.text(), "ok\n");
+            assert_eq!(
+                edge.get(&format!("{guest}.trapped.test/ok")).await.text(),
+                "ok\n"
+            );
         }
     });
 }
@@ -56,7 +72,11 @@ fn a_trap_amid_the_body_breaks_the_connection_and_is_no_clean_end() {
         for guest in ["traps", "traps-p3"] {
             let answer = edge.get(&format!("{guest}.half.test/half")).await;
             assert_eq!((answer.status(), answer.whole), (200, false), "{guest}");
-            assert_eq!(answer.body, vec![b'h'; 4096], "{guest}: what it sent before");
+            assert_eq!(
+                answer.body,
+                vec![b'h'; 4096],
+                "{guest}: what it sent before"
+            );
         }
         assert_eq!(acme.usage().await.refusals["trap"], 2);
     });
@@ -68,7 +88,8 @@ fn a_trap_ends_one_request_and_nothing_else() {
         let (edge, _) = tenant("alone", json!({}), &["traps", "waits"]).await;
         let worker = edge.status().await.worker.pid;
         let mut wire = edge.wire().await;
-        wire.send("GET /?ms=500 HTTP/1.1\r\nHost: waits.alone.test\r\n\r\n").await;
+        wire.send("GET /?ms=500 HTTP/1.1\r\nHost: waits.alone.test\r\n\r\n")
+            .await;
         for _ in 0..20 {
             assert_eq!(edge.get("traps.alone.test/").await.status(), 502);
         }
