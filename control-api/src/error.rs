@@ -174,6 +174,13 @@ pub enum PlaneError {
         "the component declares {declared_bytes} bytes of memory; an instance may have {bytes_max}"
     )]
     MemoryDoesNotFit { declared_bytes: u64, bytes_max: u64 },
+    /// More parts than the engine gives one instance.
+    #[error("one instance of the component has {count} {what}; this node gives at most {most}")]
+    ComponentTooComplex {
+        what: &'static str,
+        count: u64,
+        most: u64,
+    },
     /// The component is invalid or does not compile.
     #[error("the component does not compile: {why}")]
     DoesNotCompile { why: String },

@@ -14,9 +14,10 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use edge_config::Digest;
 use littorald::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds};
 use littorald::artifact::compile::{CompileJob, CompileLimits, Compiler};
-use littorald::artifact::name::{CompatHash, ComponentDigest};
+use littorald::artifact::name::CompatHash;
 use littorald::engine::{EngineShape, compiler_config};
 use wasmtime::Engine;
 
@@ -89,8 +90,9 @@ async fn main() {
         time(4, began);
 
         let (report, output) = last.as_ref().unwrap();
-        let mut digest = ComponentDigest([0; 32]);
-        digest.0[..8].copy_from_slice(&round.to_le_bytes());
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&round.to_le_bytes());
+        let digest = Digest::from_bytes(digest);
         let began = Instant::now();
         let stored = cache
             .commit(output, report.artifact_bytes, &digest, &|_| true)

@@ -8,6 +8,7 @@ pub mod control;
 pub mod dev;
 pub mod engine;
 pub mod gateway;
+mod hex;
 pub mod host;
 pub mod link;
 pub mod logging;

@@ -11,7 +11,7 @@ mod text;
 
 pub use config::{
     Admin, Auth, COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX, Compile, Config, ConfigError, Fallback,
-    Hint, Http, HttpUrl, IpNet, IpNetError, Issuer, KeyRow, Log, LogFormat, LogLevel, LoopbackAddr,
+    Hint, Http, IpNet, IpNetError, Issuer, KeyRow, KeysUrl, Log, LogFormat, LogLevel, LoopbackAddr,
     Metrics, Node, RawAdmin, RawAuth, RawCompile, RawConfig, RawHttp, RawLog, RawMetrics, RawNode,
     RawStore, RawUploads, RawWorker, SocketPath, Store, Uploads, Worker, config_keys,
     keys_markdown,

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use littoral_tests::powerloss::{Coins, Shim, Survival};
 use littorald::store::Store;
-use littorald::store::blobs::BlobDigest;
+use littorald::store::blobs::digest_of;
 use tempfile::TempDir;
 
 use crate::workload::{self, Revisions};
@@ -119,7 +119,7 @@ impl Model {
         while self.seq < seq {
             self.seq += 1;
             let component = workload::component(self.seq);
-            let digest = component.map(|bytes| BlobDigest::of(&bytes));
+            let digest = component.map(|bytes| digest_of(&bytes));
             workload::apply(
                 &mut self.revisions,
                 self.seq,
@@ -157,7 +157,7 @@ fn check(dir: &Path, acknowledged: u64, model: &mut Model) -> (u64, String) {
         let blobs = workload::blobs(dir).unwrap();
         for module in &opened.snapshot.modules {
             for version in &module.record.versions {
-                let digest = BlobDigest::from_hex(&version.digest).unwrap();
+                let digest = version.digest.parse().unwrap();
                 blobs
                     .open_verified(&digest)
                     .unwrap_or_else(|error| panic!("{error} at {seq}"));

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use littorald::store::blobs::{BlobDigest, Blobs};
+use littorald::store::blobs::{Blobs, digest_of};
 use littorald::store::{Seq, Store, StoreError};
 
 /// Transactions under way at the same time.
@@ -26,7 +26,7 @@ async fn commit(store: Store, blobs: Blobs, seq: Seq) -> Result<Seq, StoreError>
     let lease = component.map(|bytes| {
         let mut incoming = blobs.begin(bytes.len() as u64).ok()?;
         incoming.write(&bytes).ok()?;
-        incoming.finish(&BlobDigest::of(&bytes)).ok()
+        incoming.finish(&digest_of(&bytes)).ok()
     });
     if matches!(lease, Some(None)) {
         STOPPED.store(true, Ordering::Relaxed);

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use edge_config::Digest;
 use littoral_tests::powerloss::Coins;
-use littorald::store::blobs::{BlobDigest, BlobError, Blobs};
+use littorald::store::blobs::{BlobError, Blobs, digest_of};
 use littorald::store::{
     AuditRecord, FloorRecord, Key, ModuleRecord, Record, RouteRecord, Snapshot, Store,
     StoreOptions, TenantRecord, Transaction, VersionRecord,
@@ -46,7 +47,7 @@ fn name(what: &str, number: u64) -> String {
 }
 
 /// The transaction with this number; `digest` is that of its component.
-pub(crate) fn transaction(seq: u64, digest: Option<BlobDigest>) -> Transaction {
+pub(crate) fn transaction(seq: u64, digest: Option<Digest>) -> Transaction {
     let mut coins = Coins(seq);
     let mut transaction = Transaction {
         audit: Some(AuditRecord {
@@ -127,10 +128,7 @@ pub(crate) fn revisions_of(snapshot: &Snapshot) -> Revisions {
     let mut note = |record: Record, revision| {
         let twice = revisions.insert(record.key(), revision);
         assert_eq!(twice, None, "{:?} is there twice", record.key());
-        let written = transaction(
-            revision,
-            component(revision).map(|bytes| BlobDigest::of(&bytes)),
-        );
+        let written = transaction(revision, component(revision).map(|bytes| digest_of(&bytes)));
         assert!(
             written.puts.contains(&record),
             "{record:?} is not what change {revision} wrote"

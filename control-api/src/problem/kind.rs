@@ -145,6 +145,8 @@ kinds! {
         "The component must export a wasi:http handler of a supported version.";
     MemoryDoesNotFit UNPROCESSABLE_ENTITY "memory-does-not-fit" "The component declares too much memory"
         "Its initial memory (`declared_bytes`) is above what one instance may have (`bytes_max`).";
+    ComponentTooComplex UNPROCESSABLE_ENTITY "component-too-complex" "The component has too many parts"
+        "One instance of it has more core instances or memories (`what`, `count`) than the engine gives one (`most`).";
     DoesNotCompile UNPROCESSABLE_ENTITY "does-not-compile" "The component does not compile"
         "The component is invalid, or uses what this node's compiler does not support.";
     CompileTooCostly UNPROCESSABLE_ENTITY "compile-too-costly" "Compiling costs too much"

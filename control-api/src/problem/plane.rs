@@ -81,6 +81,10 @@ impl From<&PlaneError> for Answer {
             } => answer(Kind::MemoryDoesNotFit)
                 .with("declared_bytes", *declared_bytes)
                 .with("bytes_max", *bytes_max),
+            E::ComponentTooComplex { what, count, most } => answer(Kind::ComponentTooComplex)
+                .with("what", *what)
+                .with("count", *count)
+                .with("most", *most),
             E::DoesNotCompile { .. } => answer(Kind::DoesNotCompile),
             E::CompileTooCostly { .. } => answer(Kind::CompileTooCostly),
 

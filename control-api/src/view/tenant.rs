@@ -67,7 +67,7 @@ pub struct PublicJwk {
     pub key_use: Option<String>,
 }
 
-/// What a tenant uses now and has used since the node's data began.
+/// What a tenant uses now and has used since control started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// Requests admitted to a guest.

@@ -37,11 +37,12 @@ mod tests {
     use std::io::Write as _;
     use std::path::Path;
 
+    use edge_config::Digest;
     use wasmtime::Engine;
 
     use super::*;
     use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds};
-    use crate::artifact::name::{CompatHash, ComponentDigest};
+    use crate::artifact::name::CompatHash;
     use crate::engine::{EngineShape, compiler_config, runtime_config};
     use crate::host;
 
@@ -66,7 +67,7 @@ mod tests {
             ArtifactCache::open(&dir.path().join("artifacts"), key, compat, bounds).unwrap();
         let mut draft = cache.begin().unwrap();
         draft.write_all(&native).unwrap();
-        let component = ComponentDigest([1; 32]);
+        let component = Digest::from_bytes([1; 32]);
         let stored = cache
             .commit(&draft, native.len() as u64, &component, &|_| true)
             .unwrap();

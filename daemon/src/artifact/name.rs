@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use edge_config::Digest;
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
@@ -15,10 +16,6 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 
 const NAME_DOMAIN: &[u8] = b"littoral artifact name 1\0";
 const HASH_DOMAIN: &[u8] = b"littoral engine compatibility 1\0";
-
-/// SHA-256 of a component's bytes, as uploaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ComponentDigest(pub [u8; 32]);
 
 /// Everything about an engine that native code depends on: CPU features, memory layout, tunables, wasmtime's version.
 ///
@@ -48,37 +45,13 @@ impl CompatHash {
 
 /// The name of the artifact for one component under one engine.
 #[must_use]
-pub fn artifact_name(component: &ComponentDigest, compat: &CompatHash) -> ArtifactName {
+pub fn artifact_name(component: &Digest, compat: &CompatHash) -> ArtifactName {
     let mut context = Context::new(&SHA256);
     context.update(NAME_DOMAIN);
-    context.update(&component.0);
+    context.update(component.as_bytes());
     context.update(&compat.0);
     context.update(WASMTIME_VERSION.as_bytes());
     ArtifactName(finish(context))
-}
-
-/// Lower-case hexadecimal, as in file names.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// The inverse of [`hex`] for 32 bytes; `None` for anything else, upper case included.
-pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> = text
-        .bytes()
-        .map(|byte| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        })
-        .collect::<Option<_>>()?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    let bytes: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
-    rest.is_empty().then(|| bytes.try_into().ok()).flatten()
 }
 
 /// Feeds whatever is hashed to SHA-256. Lengths are not added: what [`Hash`] writes delimits itself.
@@ -97,12 +70,9 @@ impl Hasher for ShaHasher {
     }
 }
 
-pub(super) fn finish(context: Context) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    for (to, from) in bytes.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    bytes
+fn finish(context: Context) -> [u8; 32] {
+    let digest = context.finish();
+    digest.as_ref().try_into().expect("SHA-256 gives 32 bytes")
 }
 
 #[cfg(test)]
@@ -132,20 +102,9 @@ mod tests {
         let compact = CompatHash::for_shape(&shape(64 * MIB, 39)).unwrap();
         assert_eq!(guarded, again, "the pool's sizes are not in the code");
         assert_ne!(guarded, compact, "the guards are");
-        let (a, b) = (ComponentDigest([1; 32]), ComponentDigest([2; 32]));
+        let (a, b) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
         assert_eq!(artifact_name(&a, &guarded), artifact_name(&a, &again));
         assert_ne!(artifact_name(&a, &guarded), artifact_name(&b, &guarded));
         assert_ne!(artifact_name(&a, &guarded), artifact_name(&a, &compact));
-    }
-
-    #[test]
-    fn hexadecimal_goes_there_and_back_and_nothing_else_does() {
-        let bytes: [u8; 32] = std::array::from_fn(|i| u8::try_from(i * 8).unwrap());
-        assert_eq!(unhex(&hex(&bytes)), Some(bytes));
-        let text = hex(&bytes);
-        assert_eq!(unhex(&text.to_uppercase()), None);
-        assert_eq!(unhex(&text[1..]), None);
-        assert_eq!(unhex(&format!("{text}00")), None);
-        assert_eq!(unhex(&text.replace('0', "g")), None);
     }
 }

@@ -9,7 +9,6 @@ use super::Control;
 use super::state::NameArtifacts;
 use crate::link::ArtifactName;
 use crate::logging;
-use crate::store::blobs::BlobDigest;
 
 /// An upload that has not committed yet: nothing of its component is collected until this is dropped.
 pub(super) struct Publishing<'a> {
@@ -75,12 +74,7 @@ impl Control {
 
     fn collect_now(&self) {
         // The lock of changes is not held: a lease covers what an upload has named and not committed yet.
-        let referenced = || {
-            self.read()
-                .referenced()
-                .map(|digest| BlobDigest::from_bytes(*digest.as_bytes()))
-                .collect()
-        };
+        let referenced = || self.read().referenced().copied().collect();
         match self.blobs.collect(referenced) {
             Ok(collected) if collected.removed > 0 => {
                 tracing::info!(

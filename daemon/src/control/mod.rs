@@ -6,6 +6,8 @@
 
 mod change;
 mod collect;
+mod compile;
+mod dry_run;
 mod edit;
 mod jobs;
 pub mod logs;
@@ -25,6 +27,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Wea
 use std::time::{Duration, Instant};
 
 use control_api::auth::Clock;
+use control_api::error::PlaneError;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
@@ -32,7 +35,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
-use crate::artifact::name::ComponentDigest;
 use crate::engine::EngineShape;
 use crate::link::ArtifactName;
 use crate::metrics::Metrics;
@@ -162,7 +164,7 @@ impl Control {
 
 impl NameArtifacts for Control {
     fn artifact_of(&self, digest: &Digest) -> ArtifactName {
-        let name = self.cache.name_of(&component_digest(digest));
+        let name = self.cache.name_of(digest);
         let known = self
             .artifact_names
             .read()
@@ -178,7 +180,18 @@ impl NameArtifacts for Control {
     }
 }
 
-/// A digest in the artifact room's own type.
-fn component_digest(digest: &Digest) -> ComponentDigest {
-    ComponentDigest(*digest.as_bytes())
+/// A fault of ours or of the box: the caller learns only that there was one, the log all of it.
+fn internal(error: &dyn std::error::Error) -> PlaneError {
+    PlaneError::Internal {
+        inside: crate::logging::chain(error),
+    }
+}
+
+/// Runs what blocks on the disk away from the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PlaneError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| internal(&error))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, JwksUrl, system_clock};
+use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, system_clock};
 use control_api::server::{ApiOptions, ListenError as AdminListenError, ListenOptions, Server};
 use control_api::view::NodeState;
 use edge_config::Config;
@@ -37,8 +37,6 @@ const ARTIFACTS_MAX: usize = 100_000;
 const ARTIFACTS_BYTES_MAX: u64 = 16 << 30;
 /// Components loaded in a worker at once. Each takes some five memory maps, of which a process has 65,530 by default.
 const RESIDENT_MAX: u32 = 8192;
-/// Least time between two fetches of the JWKS URL that tokens of unknown keys cause, in seconds.
-const UNKNOWN_KEY_WAIT_S: u64 = 10;
 /// Dry runs that look into a component at once.
 const DRY_RUNS_AT_ONCE: usize = 2;
 /// Guests go before the compiler. Not further back: at 19, beside two guests that compute, an ordinary component took
@@ -87,9 +85,6 @@ pub enum NodeError {
     /// The admin key that a node without configured keys makes for itself.
     #[error("the node's own admin key cannot be made or read")]
     AdminKey(#[from] control_api::keypair::KeyFileError),
-    /// The JWKS URL is not one.
-    #[error("auth.jwks_url cannot be used: {0}")]
-    JwksUrl(String),
     /// A task of the node ended that never should.
     #[error("the admin API ended: {0}")]
     Ended(String),
@@ -361,10 +356,9 @@ fn authenticator(
     config: &Config,
     keys: &Path,
 ) -> Result<(Arc<Authenticator>, Option<PathBuf>), NodeError> {
-    let auth = &config.auth;
-    let mut jwks_files = auth.jwks_files.clone();
+    let mut options = AuthOptions::from_config(config)?;
     let mut admin_key = None;
-    if jwks_files.is_empty() && auth.jwks_url.is_none() {
+    if options.jwks_files.is_empty() && options.jwks_url.is_none() {
         let (private, public) = (keys.join("admin.key"), keys.join("admin.jwks"));
         let key = if private.exists() {
             control_api::keypair::PrivateKey::read(&private)?
@@ -378,32 +372,9 @@ fn authenticator(
             path: public.clone(),
             source,
         })?;
-        jwks_files.push(public);
+        options.jwks_files.push(public);
         admin_key = Some(private);
     }
-    let jwks_url = match &auth.jwks_url {
-        None => None,
-        Some(url) => Some(JwksUrl {
-            url: url
-                .as_str()
-                .parse()
-                .map_err(|error| NodeError::JwksUrl(format!("{error}")))?,
-            refresh_every: Duration::from_secs(auth.jwks_refresh_s.into()),
-            unknown_kid_wait_s: UNKNOWN_KEY_WAIT_S,
-        }),
-    };
-    let options = AuthOptions {
-        audience: config.node.name.to_string(),
-        issuers: auth
-            .issuers
-            .iter()
-            .map(|issuer| issuer.as_str().to_owned())
-            .collect(),
-        jwks_files,
-        jwks_url,
-        lifetime_s_max: auth.token_lifetime_s_max.into(),
-        clock_skew_s: auth.clock_skew_s.into(),
-    };
     Ok((
         Arc::new(Authenticator::new(options, system_clock())?),
         admin_key,
@@ -414,21 +385,13 @@ fn admin_server(
     control: &Arc<Control>,
     authenticator: &Arc<Authenticator>,
 ) -> Result<Server, NodeError> {
-    let admin = &control.config.admin;
-    let mut api = ApiOptions::new(
+    let api = ApiOptions::new(
         plane::plane(Arc::clone(control)),
         Arc::clone(authenticator),
         control.tracker.clone(),
-    );
-    api.body_json_bytes_max = usize::try_from(admin.body_json_kib_max).unwrap_or(usize::MAX) << 10;
-    let listen = ListenOptions {
-        tcp: Some(admin.listen.socket_addr()),
-        unix: admin
-            .unix_socket
-            .as_ref()
-            .map(|path| path.as_path().to_owned()),
-        ..ListenOptions::default()
-    };
+    )
+    .bounded_by(&control.config);
+    let listen = ListenOptions::from_config(&control.config);
     Ok(Server::bind(listen, api)?)
 }
 

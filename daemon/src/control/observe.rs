@@ -5,9 +5,8 @@ use control_api::plane::{LogLines, LogQuery};
 use control_api::view::{AuditEntry, Page, PageRequest};
 use edge_config::TenantName;
 
-use super::Control;
 use super::change::store_error;
-use super::upload::internal;
+use super::{Control, internal};
 use crate::link::{GuestLine, WorkerReport};
 use crate::metrics::{StoreFigures, TenantTotals};
 use crate::store::Health;

@@ -10,13 +10,10 @@ use edge_config::Digest;
 
 use super::state::VersionDetails;
 use super::supervise::Home;
-use super::upload::{blocking, internal};
-use super::views;
-use super::{Control, component_digest};
+use super::{Control, blocking, internal, views};
 use crate::artifact::cache::ArtifactError;
 use crate::link::{ArtifactName, GuestLine, TableChange, WorkerReport};
 use crate::metrics::ArtifactState;
-use crate::store::blobs::BlobDigest;
 
 impl Home for Control {
     fn whole_table(&self) -> (u64, Vec<TableChange>) {
@@ -108,17 +105,14 @@ impl Control {
         digest: Digest,
     ) -> Result<Result<File, ArtifactError>, PlaneError> {
         let cache = Arc::clone(&self.cache);
-        blocking(move || cache.open_verified(&name, &component_digest(&digest))).await
+        blocking(move || cache.open_verified(&name, &digest)).await
     }
 
     /// From the stored component, whose digest and statement are checked as they were when it was accepted.
     async fn compile_again(&self, digest: &Digest) -> Result<(), PlaneError> {
         self.check_statement_again(digest)?;
-        let (blobs, key) = (
-            self.blobs.clone(),
-            BlobDigest::from_bytes(*digest.as_bytes()),
-        );
-        let component = blocking(move || blobs.open_verified(&key))
+        let (blobs, named) = (self.blobs.clone(), *digest);
+        let component = blocking(move || blobs.open_verified(&named))
             .await?
             .map_err(|error| internal(&error))?;
         let bytes = component

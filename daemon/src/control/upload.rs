@@ -1,41 +1,36 @@
 //! One upload: statement, bytes, digest, compilation, publication; each step needs what the one before gave.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use control_api::error::{PlaneError, Problem};
 use control_api::plane::{Caller, Upload, UploadBody, UploadOutcome};
-use control_api::problem::Answer;
 use control_api::statement::{Expected, SignedStatement, Statement};
-use control_api::view::{
-    self, DryRunProblem, ModuleVersion, Precondition, Revised, UploadDryRun, Written,
-};
-use edge_config::{Digest, KeyId, ModuleName, TenantName};
+use control_api::view::{ModuleVersion, Precondition, Revised, Written};
+use edge_config::{KeyId, ModuleName, TenantName};
 use futures_util::StreamExt;
 use tokio::sync::SemaphorePermit;
 
-use super::Control;
 use super::change::{Plan, check, revised};
-use super::component_digest;
+use super::compile::{Tell, would_refuse};
 use super::edit::Edit;
-use super::jobs::{JobHandle, Progress};
+use super::jobs::JobHandle;
 use super::plane::{room, tenant_in};
 use super::state::{Module, State, Version, VersionDetails};
-use super::views;
-use crate::artifact::compile::{CompileError, CompileJob, QueueFull, Ticket};
-use crate::artifact::inspect::Inspection;
-use crate::link::World;
-use crate::metrics::{CompileOutcome, UploadEnd};
+use super::{Control, blocking, internal, views};
+use crate::artifact::compile::Ticket;
+use crate::hex::random_id;
+use crate::metrics::UploadEnd;
 use crate::store::blobs::{BlobError, IncomingBlob};
 
 /// Names of modules, kept or gone, that are remembered for one tenant.
 const MODULE_NAMES_MAX: usize = 1024;
 /// What a client is told to wait when the node is busy, in seconds.
-const BUSY_RETRY_AFTER_S: u64 = 2;
+pub(super) const BUSY_RETRY_AFTER_S: u64 = 2;
 
 /// A statement whose signature verified and which is for this place and time.
-struct Signed {
-    statement: Statement,
+pub(super) struct Signed {
+    pub(super) statement: Statement,
     kid: KeyId,
     public_key: [u8; 32],
     text: Box<str>,
@@ -48,15 +43,6 @@ struct Received {
     signed: Signed,
     bytes: IncomingBlob,
 }
-
-/// A component that this node can run.
-struct Compiled {
-    world: World,
-    inspection: Inspection,
-}
-
-/// Who is told how it goes.
-type Tell<'a> = &'a (dyn Fn(Progress) + Sync);
 
 impl Control {
     /// Takes an upload to its end, or to a job where the client would rather poll.
@@ -79,7 +65,7 @@ impl Control {
         let ticket = self
             .place_in_queue()
             .inspect_err(|error| self.metrics.upload(UploadEnd::from(error)))?;
-        let id = random_id();
+        let id = random_id().map_err(|error| internal(&error))?;
         let job = self.jobs.begin(
             id,
             received.tenant.clone(),
@@ -111,7 +97,7 @@ impl Control {
             .await;
         let outcome = outcome
             .map(|(version, written)| (version.value, written))
-            .map_err(|error| problem(&error, &caller.request_id));
+            .map_err(|error| Problem::from_plane(&error, &caller.request_id));
         self.jobs.finish(&job, outcome);
     }
 
@@ -138,7 +124,7 @@ impl Control {
         };
         let _permit = self.upload_permit()?;
         let bytes = self.take_bytes(body, declared_bytes, bytes_max).await?;
-        let actual = Digest::from_bytes(*bytes.digest().as_bytes());
+        let actual = bytes.digest();
         let stated = signed.statement.digest;
         if actual != stated {
             return Err(PlaneError::DigestMismatch { stated, actual });
@@ -151,7 +137,7 @@ impl Control {
         })
     }
 
-    fn verify(
+    pub(super) fn verify(
         &self,
         tenant: &TenantName,
         module: &ModuleName,
@@ -186,7 +172,7 @@ impl Control {
         })
     }
 
-    fn upload_permit(&self) -> Result<SemaphorePermit<'_>, PlaneError> {
+    pub(super) fn upload_permit(&self) -> Result<SemaphorePermit<'_>, PlaneError> {
         self.uploads
             .try_acquire()
             .map_err(|_| PlaneError::UploadsBusy {
@@ -195,7 +181,7 @@ impl Control {
             })
     }
 
-    async fn take_bytes(
+    pub(super) async fn take_bytes(
         &self,
         mut body: UploadBody,
         declared_bytes: Option<u64>,
@@ -271,6 +257,13 @@ impl Control {
                 Written::Unchanged,
             ));
         }
+        // The disk takes the bytes while the compiler works; naming them then waits for little.
+        if let Ok(file) = bytes.file().try_clone() {
+            tokio::task::spawn_blocking(move || {
+                // What fails here fails again, and is reported, when the component gets its name.
+                let _ = file.sync_all();
+            });
+        }
         let _kept = self.publishing(statement.digest);
         let compiled = self
             .compiled(&bytes, &statement.digest, ticket, tell)
@@ -279,15 +272,14 @@ impl Control {
             let state = self.read();
             tenant_in(&state, &tenant)?.limits.instance_memory_mib_max << 20
         };
-        let declared_bytes = compiled.inspection.memory.initial_bytes;
-        if declared_bytes > bytes_max {
-            return Err(PlaneError::MemoryDoesNotFit {
-                declared_bytes,
-                bytes_max,
-            });
+        if let Some(error) = would_refuse(&compiled.inspection, bytes_max)
+            .into_iter()
+            .next()
+        {
+            return Err(error);
         }
         let component_bytes = bytes.bytes();
-        let expected = crate::store::blobs::BlobDigest::from_bytes(*statement.digest.as_bytes());
+        let expected = statement.digest;
         // Held until the store refers to the component.
         let lease = blocking(move || bytes.finish(&expected))
             .await?
@@ -341,245 +333,10 @@ impl Control {
         let kept = found.value.version(version).ok_or_else(gone)?;
         Ok(revised(found.revision, views::version(kept)))
     }
-
-    /// An artifact for these bytes: one that is there, another tenant's included, or a new one.
-    async fn compiled(
-        &self,
-        bytes: &IncomingBlob,
-        digest: &Digest,
-        ticket: Option<Ticket>,
-        tell: Tell<'_>,
-    ) -> Result<Compiled, PlaneError> {
-        if let Some(known) = self.known_component(digest).await {
-            self.metrics.artifact(crate::metrics::ArtifactState::Shared);
-            return Ok(known);
-        }
-        let ticket = match ticket {
-            Some(ticket) => ticket,
-            None => self.place_in_queue()?,
-        };
-        let positions = ticket.positions();
-        tell(Progress::Queued(Box::new(move || {
-            *positions.borrow() as u64
-        })));
-        let turn = ticket.turn().await;
-        tell(Progress::Compiling(Instant::now()));
-        let inspection = self.compile(bytes.file(), bytes.bytes(), digest).await?;
-        drop(turn);
-        let world = inspection
-            .world
-            .ok_or_else(|| PlaneError::ExportsNotServed {
-                exports: inspection.exports.clone(),
-            })?;
-        Ok(Compiled { world, inspection })
-    }
-
-    fn place_in_queue(&self) -> Result<Ticket, PlaneError> {
-        self.compile_queue.enqueue().map_err(queue_full)
-    }
-
-    /// Compiles into the cache. The caller holds the compiler's turn.
-    pub(super) async fn compile(
-        &self,
-        component: &std::fs::File,
-        component_bytes: u64,
-        digest: &Digest,
-    ) -> Result<Inspection, PlaneError> {
-        let began = Instant::now();
-        let outcome = self
-            .compile_uncounted(component, component_bytes, digest)
-            .await;
-        let counted = match &outcome {
-            Ok(_) => CompileOutcome::Accepted,
-            Err(PlaneError::CompileTooCostly { .. }) => CompileOutcome::TooCostly,
-            Err(PlaneError::Internal { .. } | PlaneError::StoreUnavailable) => {
-                CompileOutcome::Failed
-            }
-            Err(_) => CompileOutcome::Refused,
-        };
-        self.metrics.compile_finished(counted, began.elapsed());
-        outcome
-    }
-
-    async fn compile_uncounted(
-        &self,
-        component: &std::fs::File,
-        component_bytes: u64,
-        digest: &Digest,
-    ) -> Result<Inspection, PlaneError> {
-        let output = self.cache.begin().map_err(|error| internal(&error))?;
-        let job = CompileJob {
-            component,
-            component_bytes,
-            output: &output,
-            limits: &self.compile_limits,
-            shape: &self.shape,
-            on_inspected: None,
-        };
-        let report = self.compiler.compile(job).await.map_err(compile_error)?;
-        tracing::info!(
-            %digest,
-            component_bytes,
-            artifact_bytes = report.artifact_bytes,
-            cpu_ms = report.cpu_ms,
-            wall_ms = report.wall_ms,
-            peak_rss_bytes = report.peak_rss_bytes,
-            "compiled"
-        );
-        let (cache, digest, me) = (Arc::clone(&self.cache), *digest, self.me());
-        let artifact_bytes = report.artifact_bytes;
-        blocking(move || {
-            let referenced = |name: &crate::link::ArtifactName| {
-                me.as_ref()
-                    .is_some_and(|control| control.artifact_is_referenced(name))
-            };
-            cache.commit(
-                &output,
-                artifact_bytes,
-                &component_digest(&digest),
-                &referenced,
-            )
-        })
-        .await?
-        .map_err(|error| internal(&error))?;
-        self.metrics
-            .artifact(crate::metrics::ArtifactState::Compiled);
-        Ok(report.inspection)
-    }
-
-    /// What is known of a component that some tenant has accepted and whose artifact is good.
-    async fn known_component(&self, digest: &Digest) -> Option<Compiled> {
-        let (world, details) = {
-            let state = self.read();
-            let (_, _, version) = state.any_version_of(digest)?;
-            (
-                version.world,
-                postcard::from_bytes::<VersionDetails>(&version.details).ok()?,
-            )
-        };
-        let (cache, component) = (Arc::clone(&self.cache), component_digest(digest));
-        let good = blocking(move || {
-            cache
-                .open_verified(&cache.name_of(&component), &component)
-                .is_ok()
-        })
-        .await
-        .ok()?;
-        good.then_some(Compiled {
-            world,
-            inspection: details.inspection,
-        })
-    }
-
-    /// What an upload would meet, in the order in which it would; nothing is kept.
-    pub(super) async fn try_upload(&self, upload: Upload) -> Result<UploadDryRun, PlaneError> {
-        let Upload {
-            tenant,
-            module,
-            statement,
-            declared_bytes,
-            body,
-            ..
-        } = upload;
-        let mut problems = Vec::new();
-        let mut signed = None;
-        if let Some(text) = statement {
-            match self.verify(&tenant, &module, &text) {
-                Ok(good) => signed = Some(good.statement),
-                Err(error) => problems.push(error),
-            }
-        }
-        let limits = {
-            let state = self.read();
-            if let Some(statement) = &signed
-                && let Err(error) =
-                    may_become(&state, &tenant, &module, statement, Precondition::None)
-            {
-                problems.push(error);
-            }
-            tenant_in(&state, &tenant)?.limits
-        };
-        let permit = self.upload_permit()?;
-        let bytes = self
-            .take_bytes(body, declared_bytes, limits.component_kib_max << 10)
-            .await?;
-        drop(permit);
-        let digest = Digest::from_bytes(*bytes.digest().as_bytes());
-        if let Some(statement) = &signed
-            && statement.digest != digest
-        {
-            problems.push(PlaneError::DigestMismatch {
-                stated: statement.digest,
-                actual: digest,
-            });
-        }
-        let turn = self
-            .dry_run_queue
-            .enqueue()
-            .map_err(queue_full)?
-            .turn()
-            .await;
-        let inspected = self
-            .compiler
-            .inspect(bytes.file(), bytes.bytes(), &self.compile_limits)
-            .await;
-        drop(turn);
-        let bytes_max = limits.instance_memory_mib_max << 20;
-        let mut answer = UploadDryRun {
-            accepted: false,
-            problems: Vec::new(),
-            digest,
-            component_bytes: bytes.bytes(),
-            world: None,
-            inspection: view::Inspection::default(),
-            instance_memory_bytes_max: bytes_max,
-            fits: false,
-            artifact_ready: false,
-        };
-        match inspected {
-            Ok(inspection) => {
-                problems.extend(would_refuse(&inspection, bytes_max));
-                answer.world = inspection.world.map(|world| world.name().to_owned());
-                answer.fits = inspection.memory.initial_bytes <= bytes_max;
-                answer.inspection = views::inspection(&inspection);
-                answer.artifact_ready = self.known_component(&digest).await.is_some();
-            }
-            Err(error) => problems.push(compile_error(error)),
-        }
-        answer.accepted = problems.is_empty();
-        answer.problems = problems.iter().map(dry_run_problem).collect();
-        Ok(answer)
-    }
-}
-
-/// What of an inspected component would be refused.
-fn would_refuse(inspection: &Inspection, bytes_max: u64) -> Vec<PlaneError> {
-    let mut refused = Vec::new();
-    let missing: Vec<_> = inspection
-        .imports_missing()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    if !missing.is_empty() {
-        refused.push(PlaneError::ImportsNotOffered { imports: missing });
-    }
-    if inspection.world.is_none() {
-        refused.push(PlaneError::ExportsNotServed {
-            exports: inspection.exports.clone(),
-        });
-    }
-    let declared_bytes = inspection.memory.initial_bytes;
-    if declared_bytes > bytes_max {
-        refused.push(PlaneError::MemoryDoesNotFit {
-            declared_bytes,
-            bytes_max,
-        });
-    }
-    refused
 }
 
 /// Whether a statement may become a version now; `true` where it already did, from the same bytes.
-fn may_become(
+pub(super) fn may_become(
     state: &State,
     tenant: &TenantName,
     module: &ModuleName,
@@ -687,51 +444,6 @@ fn plan_version(
     }))
 }
 
-fn dry_run_problem(error: &PlaneError) -> DryRunProblem {
-    let problem = problem(error, "");
-    DryRunProblem {
-        problem_type: problem.problem_type,
-        detail: problem.detail,
-    }
-}
-
-fn problem(error: &PlaneError, request_id: &str) -> Problem {
-    Answer::from(error).problem(request_id)
-}
-
-pub(super) fn compile_error(error: CompileError) -> PlaneError {
-    use crate::artifact::compile::Cost;
-    match error {
-        CompileError::Refused(why) => PlaneError::NotAComponent {
-            why: why.to_string(),
-        },
-        CompileError::ImportsNotOffered { names } => {
-            PlaneError::ImportsNotOffered { imports: names }
-        }
-        CompileError::ExportsNotServed { names } => PlaneError::ExportsNotServed { exports: names },
-        CompileError::DoesNotLink { message } | CompileError::DoesNotCompile { message } => {
-            PlaneError::DoesNotCompile { why: message }
-        }
-        CompileError::TooCostly { what } => PlaneError::CompileTooCostly {
-            what: match what {
-                Cost::CpuTime { .. } => "CPU time",
-                Cost::WallTime { .. } => "wall clock",
-                Cost::Memory { .. } => "memory",
-                Cost::Output { .. } => "output",
-            },
-            limit: what.to_string(),
-        },
-        CompileError::Internal { .. } => internal(&error),
-    }
-}
-
-fn queue_full(full: QueueFull) -> PlaneError {
-    PlaneError::CompileQueueFull {
-        queue_max: full.waiting_max as u64,
-        retry_after_s: BUSY_RETRY_AFTER_S,
-    }
-}
-
 fn blob_error(error: BlobError) -> PlaneError {
     match error {
         BlobError::TooLarge { bytes_max } => PlaneError::BodyTooLarge { bytes_max },
@@ -741,33 +453,4 @@ fn blob_error(error: BlobError) -> PlaneError {
         }
         error => internal(&error),
     }
-}
-
-pub(super) fn internal(error: &dyn std::error::Error) -> PlaneError {
-    PlaneError::Internal {
-        inside: crate::logging::chain(error),
-    }
-}
-
-/// Runs what blocks on the disk away from the runtime's threads.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, PlaneError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| internal(&error))
-}
-
-/// 128 random bits, in hexadecimal: a job's id is also what lets one ask about it.
-fn random_id() -> String {
-    let mut bytes = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .expect("the system has random bytes: keys were made from them");
-    bytes
-        .iter()
-        .fold(String::with_capacity(32), |mut text, byte| {
-            use std::fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

@@ -13,9 +13,9 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// there, whose overflow would end the process: hence the wide margin.
 const FIBER_STACK_BYTES: usize = 1 << 20;
 /// Core instances one component may have: what tools make out of one guest and its adapters, with room.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
+pub(crate) const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
 /// Linear memories one component may have.
-const MEMORIES_PER_COMPONENT: u32 = 8;
+pub(crate) const MEMORIES_PER_COMPONENT: u32 = 8;
 /// Tables one component may have.
 const TABLES_PER_COMPONENT: u32 = 16;
 /// Elements in one table: function pointers of the largest interpreters in use stay below 30,000.

@@ -10,6 +10,7 @@ mod resident;
 mod shape;
 mod ticker;
 
+pub(crate) use config::{CORE_INSTANCES_PER_COMPONENT, MEMORIES_PER_COMPONENT};
 pub use config::{compiler_config, runtime_config};
 pub use instance::{GuestEnd, Head, Loaded, Serving};
 pub use limits::InstanceLimits;

@@ -21,7 +21,7 @@ use super::body::{GatewayBody, Guest, GuestBody, RequestBody};
 use super::forwarded::{TrustedProxies, remove_hop_by_hop, set_forwarded};
 use super::log::{LineSender, RequestLog};
 use super::overdue::ResponseDeadline;
-use super::respond::{refuse, stamp};
+use super::respond::{REASON, refuse, stamp};
 use super::table::{Route, Table};
 use crate::engine::{Head, InstanceLimits, Loaded, Resident, Ticker};
 use crate::host::{GuestLog, GuestState};
@@ -264,6 +264,8 @@ impl Gateway {
     ) -> Response<GatewayBody> {
         let (mut parts, body) = response.into_parts();
         remove_hop_by_hop(&mut parts.headers);
+        // Only the node says why it answered in a guest's place.
+        parts.headers.remove(REASON);
         let bodiless = head_only
             || matches!(
                 parts.status,
@@ -303,6 +305,14 @@ async fn head_of(
                     let (refusal, why) = end.refusal();
                     guest.fail(refusal, &why);
                     return Poll::Ready(Err(refusal));
+                }
+                // Interim answers are between the client and the gateway (RFC 9110 §15.2).
+                if response.status().is_informational() {
+                    guest.fail(
+                        Refusal::GuestError,
+                        &format!("the guest answered {}", response.status()),
+                    );
+                    return Poll::Ready(Err(Refusal::GuestError));
                 }
                 return Poll::Ready(Ok(response));
             }

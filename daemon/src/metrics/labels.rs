@@ -128,6 +128,7 @@ impl From<&PlaneError> for UploadEnd {
             | E::ImportsNotOffered { .. }
             | E::ExportsNotServed { .. }
             | E::MemoryDoesNotFit { .. }
+            | E::ComponentTooComplex { .. }
             | E::DoesNotCompile { .. } => Self::Component,
             E::CompileTooCostly { .. } => Self::TooCostly,
             E::UploadsBusy { .. } | E::CompileQueueFull { .. } | E::Draining => Self::Busy,

@@ -20,78 +20,22 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use aws_lc_rs::digest::{Context, SHA256};
+use edge_config::Digest;
 
 use super::disk::{create_dir, free_bytes, sync_dir};
+use crate::hex::{hex, random_id};
 
 const INCOMING_DIR: &str = "incoming";
 /// Read at once while a file is verified, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
-/// The SHA-256 of a component.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BlobDigest([u8; SHA256_OUTPUT_LEN]);
-
-/// Text that is no digest.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a SHA-256 digest: 64 lower-case hex digits are", text.escape_debug())]
-pub struct BlobDigestError {
-    text: String,
-}
-
-impl BlobDigest {
-    /// The digest of a component held in memory.
-    #[must_use]
-    pub fn of(component: &[u8]) -> Self {
-        let mut context = Context::new(&SHA256);
-        context.update(component);
-        digest_of(context)
-    }
-
-    /// The digest of these 32 bytes of hash.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; SHA256_OUTPUT_LEN]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes of hash.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; SHA256_OUTPUT_LEN] {
-        &self.0
-    }
-
-    /// Reads 64 lower-case hex digits.
-    ///
-    /// # Errors
-    /// Anything else.
-    pub fn from_hex(text: &str) -> Result<Self, BlobDigestError> {
-        let refuse = || BlobDigestError {
-            text: text.chars().take(80).collect(),
-        };
-        let digits = text.as_bytes();
-        let lower = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-        if digits.len() != 2 * SHA256_OUTPUT_LEN || !digits.iter().all(lower) {
-            return Err(refuse());
-        }
-        let mut bytes = [0; SHA256_OUTPUT_LEN];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| refuse())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| refuse())?;
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for BlobDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for BlobDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
+/// The digest of a component held in memory.
+#[must_use]
+pub fn digest_of(component: &[u8]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    context.update(component);
+    finish(context)
 }
 
 /// Why a component could not be kept or given.
@@ -130,23 +74,23 @@ pub enum BlobError {
     #[error("the component's digest is {found}, not {expected}")]
     OtherDigest {
         /// What was announced.
-        expected: BlobDigest,
+        expected: Digest,
         /// What the bytes have.
-        found: BlobDigest,
+        found: Digest,
     },
     /// There is no such component.
     #[error("there is no component {digest}")]
     Missing {
         /// Its digest.
-        digest: BlobDigest,
+        digest: Digest,
     },
     /// The file no longer holds what its name says.
     #[error("the component {expected} is damaged: its file {} has the digest {found}", path.display())]
     Damaged {
         /// What its name says.
-        expected: BlobDigest,
+        expected: Digest,
         /// What it holds.
-        found: BlobDigest,
+        found: Digest,
         /// The file.
         path: PathBuf,
     },
@@ -172,23 +116,23 @@ pub struct Blobs {
 #[derive(Debug, Default)]
 struct Leases {
     /// Leases held, by digest.
-    held: HashMap<BlobDigest, usize>,
+    held: HashMap<Digest, usize>,
     /// While a collection works out what is referenced: everything leased at any time since it began.
-    since_collection_began: Option<HashSet<BlobDigest>>,
+    since_collection_began: Option<HashSet<Digest>>,
 }
 
 /// Keeps a component from being collected until it is dropped: taken by an upload before its component has a name,
 /// given up once the store refers to it.
 #[derive(Debug)]
 pub struct BlobLease {
-    digest: BlobDigest,
+    digest: Digest,
     leases: Arc<Mutex<Leases>>,
 }
 
 impl BlobLease {
     /// The component it holds.
     #[must_use]
-    pub fn digest(&self) -> BlobDigest {
+    pub fn digest(&self) -> Digest {
         self.digest
     }
 }
@@ -266,12 +210,8 @@ impl Blobs {
     /// [`BlobError::NoSpace`], [`BlobError::Io`].
     pub fn begin(&self, bytes_max: u64) -> Result<IncomingBlob, BlobError> {
         self.check_space(bytes_max)?;
-        let mut random = [0; 16];
         let incoming = self.root.join(INCOMING_DIR);
-        aws_lc_rs::rand::fill(&mut random)
-            .map_err(|_| failed("name a file in", &incoming)(io::Error::other("no randomness")))?;
-        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = incoming.join(name);
+        let path = incoming.join(random_id().map_err(failed("name a file in", &incoming))?);
         let file = File::options()
             .read(true)
             .write(true)
@@ -290,7 +230,7 @@ impl Blobs {
 
     /// Keeps a component from being collected, whether or not it is there yet.
     #[must_use]
-    pub fn lease(&self, digest: BlobDigest) -> BlobLease {
+    pub fn lease(&self, digest: Digest) -> BlobLease {
         let mut leases = lock(&self.leases);
         *leases.held.entry(digest).or_default() += 1;
         if let Some(since) = &mut leases.since_collection_began {
@@ -306,7 +246,7 @@ impl Blobs {
     ///
     /// # Errors
     /// [`BlobError::Missing`], [`BlobError::Damaged`], [`BlobError::Io`].
-    pub fn open_verified(&self, digest: &BlobDigest) -> Result<File, BlobError> {
+    pub fn open_verified(&self, digest: &Digest) -> Result<File, BlobError> {
         let path = self.path(digest);
         let mut file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -329,7 +269,7 @@ impl Blobs {
 
     /// Whether a component is there, unverified.
     #[must_use]
-    pub fn contains(&self, digest: &BlobDigest) -> bool {
+    pub fn contains(&self, digest: &Digest) -> bool {
         self.path(digest).is_file()
     }
 
@@ -337,7 +277,7 @@ impl Blobs {
     ///
     /// # Errors
     /// [`BlobError::Io`].
-    pub fn list(&self) -> Result<Vec<(BlobDigest, u64)>, BlobError> {
+    pub fn list(&self) -> Result<Vec<(Digest, u64)>, BlobError> {
         let mut blobs = Vec::new();
         for folder in entries(&self.root)? {
             if folder.file_name().is_none_or(|name| name.len() != 2) {
@@ -345,7 +285,7 @@ impl Blobs {
             }
             for path in entries(&folder)? {
                 let name = path.file_name().and_then(|name| name.to_str());
-                let Some(digest) = name.and_then(|name| BlobDigest::from_hex(name).ok()) else {
+                let Some(digest) = name.and_then(|name| Digest::from_hex(name).ok()) else {
                     continue;
                 };
                 let bytes = path.metadata().map_err(failed("measure", &path))?.len();
@@ -366,7 +306,7 @@ impl Blobs {
     /// [`BlobError::Io`]; what was removed until then stays removed.
     pub fn collect(
         &self,
-        referenced: impl FnOnce() -> HashSet<BlobDigest>,
+        referenced: impl FnOnce() -> HashSet<Digest>,
     ) -> Result<Collected, BlobError> {
         {
             let mut leases = lock(&self.leases);
@@ -398,13 +338,13 @@ impl Blobs {
         Ok(collected)
     }
 
-    fn folder(&self, digest: &BlobDigest) -> PathBuf {
-        let first = digest.0.first().copied().unwrap_or_default();
-        self.root.join(format!("{first:02x}"))
+    fn folder(&self, digest: &Digest) -> PathBuf {
+        let [first, ..] = digest.as_bytes();
+        self.root.join(hex(&[*first]))
     }
 
-    fn path(&self, digest: &BlobDigest) -> PathBuf {
-        self.folder(digest).join(digest.to_string())
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder(digest).join(digest.hex())
     }
 }
 
@@ -425,24 +365,21 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, BlobError> {
     Ok(paths)
 }
 
-fn hash(file: &mut File) -> io::Result<BlobDigest> {
+fn hash(file: &mut File) -> io::Result<Digest> {
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            return Ok(digest_of(context));
+            return Ok(finish(context));
         }
         context.update(buffer.get(..read).unwrap_or_default());
     }
 }
 
-fn digest_of(context: Context) -> BlobDigest {
-    let mut bytes = [0; SHA256_OUTPUT_LEN];
-    for (to, from) in bytes.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    BlobDigest(bytes)
+fn finish(context: Context) -> Digest {
+    let digest = context.finish();
+    Digest::from_bytes(digest.as_ref().try_into().expect("SHA-256 gives 32 bytes"))
 }
 
 /// A component on its way in. Dropped before it is finished, it leaves nothing behind.
@@ -497,8 +434,8 @@ impl IncomingBlob {
 
     /// The digest of the bytes so far.
     #[must_use]
-    pub fn digest(&self) -> BlobDigest {
-        digest_of(self.context.clone())
+    pub fn digest(&self) -> Digest {
+        finish(self.context.clone())
     }
 
     /// Checks the digest and gives the component its name, durably. A file that was there under that name is replaced
@@ -506,7 +443,7 @@ impl IncomingBlob {
     ///
     /// # Errors
     /// [`BlobError::OtherDigest`], [`BlobError::Io`]; nothing is left behind.
-    pub fn finish(self, expected: &BlobDigest) -> Result<BlobLease, BlobError> {
+    pub fn finish(self, expected: &Digest) -> Result<BlobLease, BlobError> {
         let found = self.digest();
         if found != *expected {
             return Err(BlobError::OtherDigest {
@@ -547,8 +484,8 @@ mod tests {
         Blobs::open(dir.path().join("components"), 0).unwrap()
     }
 
-    fn hello() -> BlobDigest {
-        BlobDigest::from_hex(HELLO).unwrap()
+    fn hello() -> Digest {
+        Digest::from_hex(HELLO).unwrap()
     }
 
     fn store(blobs: &Blobs, bytes: &[u8]) -> BlobLease {
@@ -620,7 +557,10 @@ mod tests {
         assert!(blobs.open_verified(&hello()).is_ok());
         fs::remove_file(path).unwrap();
         let error = blobs.open_verified(&hello()).unwrap_err();
-        assert_eq!(error.to_string(), format!("there is no component {HELLO}"));
+        assert_eq!(
+            error.to_string(),
+            format!("there is no component sha-256:{HELLO}")
+        );
     }
 
     #[test]
@@ -673,24 +613,5 @@ mod tests {
         let error = blobs.begin(1).unwrap_err();
         assert!(matches!(error, BlobError::NoSpace { .. }), "{error}");
         assert_eq!(incoming_files(&blobs), 0);
-    }
-
-    #[test]
-    fn only_lower_case_hex_of_the_right_length_is_a_digest() {
-        assert_eq!(hello().to_string(), HELLO);
-        for text in [
-            "",
-            "2c",
-            &HELLO.to_uppercase(),
-            &format!("{HELLO}0"),
-            &HELLO.replace('2', "+"),
-        ] {
-            assert!(BlobDigest::from_hex(text).is_err(), "{text}");
-        }
-        let error = BlobDigest::from_hex("../\n").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "`../\\n` is not a SHA-256 digest: 64 lower-case hex digits are"
-        );
     }
 }

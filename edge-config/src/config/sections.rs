@@ -12,7 +12,7 @@ use super::{
     error::ConfigError,
     ip_net::IpNet,
     setting::{Fallback, Input, KeyRow, Setting, Written, Wrong, resolve},
-    words::{HttpUrl, Issuer, LogFormat, LogLevel, LoopbackAddr, SocketPath},
+    words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath},
 };
 use crate::{
     limits::{LimitOverrides, Limits},
@@ -168,8 +168,8 @@ sections! {
     auth: Auth, RawAuth {
         /// Files with the public keys (JWKS, RFC 7517) of those who sign tokens.
         jwks_files: Vec<PathBuf> = List(&[]), 0..=16;
-        /// Where more such keys are fetched from; with `http` whoever stands between can change them.
-        jwks_url: Option<HttpUrl> = Unset;
+        /// Where more such keys are fetched from; not over plain `http`, where whoever stands between could change them.
+        jwks_url: Option<KeysUrl> = Unset;
         /// How often they are fetched again.
         jwks_refresh_s: u32 = Int(300), 10..=86_400;
         /// Who may have issued a token (`iss`).

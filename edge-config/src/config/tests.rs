@@ -181,6 +181,11 @@ fn words_and_lists_are_refused_with_what_is_allowed() {
             "auth.jwks_url = \"ftp://x/\" does not start with http",
         ),
         (
+            "auth.jwks_url = 'http://id.example/jwks'",
+            "auth.jwks_url = \"http://id.example/jwks\" goes to another machine over plain http; \
+             allowed: \"\" for none, or an https:// URL, or http:// to localhost, 127.0.0.0/8 or [::1]",
+        ),
+        (
             "auth.issuers = []",
             "auth.issuers = [] has 0 items; allowed: a list of 1 to 16",
         ),

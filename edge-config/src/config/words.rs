@@ -150,30 +150,32 @@ impl Word for SocketPath {
 
 const URL_BYTES_MAX: usize = 2048;
 
-/// An `http` or `https` URL without user name, password and fragment.
+/// A URL that nobody on the way answers in another's place: `https`, or `http` to a loopback address; without user
+/// name, password and fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct HttpUrl(String);
+pub struct KeysUrl(String);
 
-impl HttpUrl {
+impl KeysUrl {
     /// The URL as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl Word for HttpUrl {
-    const ALLOWED: &'static str = "an http:// or https:// URL of at most 2048 bytes, without user, \
-         password and fragment";
+impl Word for KeysUrl {
+    const ALLOWED: &'static str = "an https:// URL, or http:// to localhost, 127.0.0.0/8 or [::1], \
+         of at most 2048 bytes, without user, password and fragment";
 
     fn read(text: &str) -> Result<Self, String> {
         if text.len() > URL_BYTES_MAX {
             return Err(format!("has {} bytes", text.len()));
         }
-        let rest = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"))
-            .ok_or("does not start with http:// or https://")?;
+        let (rest, plain) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(rest), _) => (rest, false),
+            (None, Some(rest)) => (rest, true),
+            (None, None) => return Err("does not start with http:// or https://".to_owned()),
+        };
         let odd = |c: &char| !c.is_ascii_graphic() || "\"<>\\^`{|}#".contains(*c);
         if let Some(character) = rest.chars().find(odd) {
             return Err(format!("contains {character:?}"));
@@ -182,11 +184,13 @@ impl Word for HttpUrl {
         if authority.contains('@') {
             return Err("has a user name or password".to_owned());
         }
-        if is_authority(authority) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("has no valid host and port".to_owned())
+        if !is_authority(authority) {
+            return Err("has no valid host and port".to_owned());
         }
+        if plain && !is_loopback(authority) {
+            return Err("goes to another machine over plain http".to_owned());
+        }
+        Ok(Self(text.to_owned()))
     }
 
     fn write(&self) -> String {
@@ -205,6 +209,19 @@ fn is_authority(text: &str) -> bool {
             .is_ok_and(|address| address.is_ipv4())
         || bracketed.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
         || Hostname::from_host_header(text).is_ok()
+}
+
+/// Whether an authority is this machine itself, whatever a resolver says.
+fn is_loopback(authority: &str) -> bool {
+    let bracketed = authority
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address = authority
+        .parse::<SocketAddr>()
+        .map(|address| address.ip())
+        .or_else(|_| bracketed.unwrap_or(authority).parse());
+    let host = authority.split(':').next().unwrap_or(authority);
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 const ISSUER_BYTES_MAX: usize = 256;
@@ -358,12 +375,14 @@ mod tests {
             "http://127.0.0.1:8080/keys?x=1",
             "http://[::1]/k",
             "http://[::1]:80",
+            "http://localhost:8080/k",
+            "http://127.1.2.3",
             "https://id.example",
             "https://id.example?a=/@",
         ] {
-            assert_eq!(HttpUrl::read(text).unwrap().as_str(), text);
+            assert_eq!(KeysUrl::read(text).unwrap().as_str(), text);
         }
-        refusals::<HttpUrl>(&[
+        refusals::<KeysUrl>(&[
             ("", "does not start with"),
             ("file:///etc/passwd", "does not start with"),
             ("HTTPS://id.example", "does not start with"),
@@ -374,8 +393,13 @@ mod tests {
             ("https://id.example/\n", "contains '\\n'"),
             ("https://id.example/#a", "contains '#'"),
             ("https://user:pass@id.example/", "has a user name"),
+            ("http://id.example/k", "goes to another machine"),
+            ("http://192.0.2.1:80/k", "goes to another machine"),
+            ("http://[2001:db8::1]", "goes to another machine"),
+            ("http://localhost.example", "goes to another machine"),
+            ("http://127.0.0.1.example", "goes to another machine"),
         ]);
-        assert!(HttpUrl::read(&format!("https://a/{}", "a".repeat(2048))).is_err());
+        assert!(KeysUrl::read(&format!("https://a/{}", "a".repeat(2048))).is_err());
     }
 
     #[test]
@@ -413,7 +437,7 @@ mod tests {
         fn whatever_is_accepted_round_trips(
             text in prop_oneof![any::<String>(), "https?://[a-z0-9.:@/?\\[\\]]{0,12}", "[0-9.:\\[\\]]{0,16}"]
         ) {
-            round_trips::<HttpUrl>(&text);
+            round_trips::<KeysUrl>(&text);
             round_trips::<LoopbackAddr>(&text);
             round_trips::<SocketAddr>(&text);
             round_trips::<PathBuf>(&text);

@@ -35,6 +35,32 @@ impl Digest {
             .filter_map(|nibble| char::from_digit(u32::from(nibble), 16))
             .collect()
     }
+
+    /// Reads what [`Digest::hex`] writes.
+    ///
+    /// # Errors
+    /// [`DigestError::Length`], [`DigestError::Character`].
+    pub fn from_hex(hex: &str) -> Result<Self, DigestError> {
+        let digest = || Quoted::new(hex);
+        if let Some(character) = hex.chars().find(|c| !matches!(c, '0'..='9' | 'a'..='f')) {
+            return Err(DigestError::Character {
+                digest: digest(),
+                character,
+            });
+        }
+        let mut bytes = [0; 32];
+        let (pairs, odd) = hex.as_bytes().as_chunks::<2>();
+        if pairs.len() != bytes.len() || !odd.is_empty() {
+            return Err(DigestError::Length {
+                digest: digest(),
+                characters: hex.len(),
+            });
+        }
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = nibble(*high) << 4 | nibble(*low);
+        }
+        Ok(Self(bytes))
+    }
 }
 
 impl fmt::Display for Digest {
@@ -84,28 +110,12 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let digest = || Quoted::new(text);
         let Some(hex) = text.strip_prefix(PREFIX) else {
-            return Err(DigestError::Algorithm { digest: digest() });
+            return Err(DigestError::Algorithm {
+                digest: Quoted::new(text),
+            });
         };
-        if let Some(character) = hex.chars().find(|c| !matches!(c, '0'..='9' | 'a'..='f')) {
-            return Err(DigestError::Character {
-                digest: digest(),
-                character,
-            });
-        }
-        let mut bytes = [0; 32];
-        let (pairs, odd) = hex.as_bytes().as_chunks::<2>();
-        if pairs.len() != bytes.len() || !odd.is_empty() {
-            return Err(DigestError::Length {
-                digest: digest(),
-                characters: hex.len(),
-            });
-        }
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = nibble(*high) << 4 | nibble(*low);
-        }
-        Ok(Self(bytes))
+        Self::from_hex(hex)
     }
 }
 
@@ -168,6 +178,7 @@ mod tests {
         fn every_digest_round_trips(bytes in any::<[u8; 32]>()) {
             let digest = Digest::from_bytes(bytes);
             prop_assert_eq!(digest.hex().len(), 64);
+            prop_assert_eq!(Digest::from_hex(&digest.hex()), Ok(digest));
             prop_assert_eq!(digest.to_string().parse(), Ok(digest));
         }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use aws_lc_rs::rand;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, fsync, mkdirat, openat,
     renameat, renameat_with, statat,
@@ -96,11 +95,4 @@ pub(super) fn others_may_write(stat: &Stat) -> bool {
 /// Sizes are never negative.
 pub(super) fn size_bytes(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
-}
-
-/// A name that nothing has yet.
-pub(super) fn random_name() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    rand::fill(&mut bytes).map_err(|_| io::Error::other("no random bytes"))?;
-    Ok(crate::artifact::name::hex(&bytes))
 }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, statat};
 
 use super::{CacheBounds, files, names_in};
-use crate::artifact::name::unhex;
+use crate::hex::unhex;
 use crate::link::ArtifactName;
 
 #[derive(Default)]

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::hmac;
+use edge_config::Digest;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
@@ -30,7 +31,8 @@ pub use key::{ArtifactKey, KeyError};
 
 use self::index::Index;
 use self::trailer::{Head, TRAILER_BYTES};
-use super::name::{CompatHash, ComponentDigest, artifact_name, hex};
+use super::name::{CompatHash, artifact_name};
+use crate::hex::{hex, random_id};
 use crate::link::ArtifactName;
 
 /// Bad artifacts that are kept for a look; beyond, the oldest goes.
@@ -182,7 +184,7 @@ impl ArtifactCache {
 
     /// The name of a component's artifact here.
     #[must_use]
-    pub fn name_of(&self, component: &ComponentDigest) -> ArtifactName {
+    pub fn name_of(&self, component: &Digest) -> ArtifactName {
         artifact_name(component, &self.compat)
     }
 
@@ -196,7 +198,7 @@ impl ArtifactCache {
         match openat(&self.unfinished, ".", flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => Ok(file.into()),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-                let name = files::random_name()?;
+                let name = random_id()?;
                 let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let file = openat(&self.unfinished, &name, flags, Mode::RUSR | Mode::WUSR)?;
                 unlinkat(&self.unfinished, &name, AtFlags::empty())?;
@@ -217,7 +219,7 @@ impl ArtifactCache {
         &self,
         native: &File,
         native_bytes: u64,
-        component: &ComponentDigest,
+        component: &Digest,
         is_referenced: &dyn Fn(&ArtifactName) -> bool,
     ) -> Result<Committed, CommitError> {
         let have = native.metadata()?.len();
@@ -240,7 +242,7 @@ impl ArtifactCache {
         }
         let unfinished = Unfinished {
             dir: &self.unfinished,
-            name: files::random_name()?,
+            name: random_id()?,
         };
         self.write(&unfinished.name, native, native_bytes, component)?;
 
@@ -279,7 +281,7 @@ impl ArtifactCache {
     pub fn open_verified(
         &self,
         name: &ArtifactName,
-        component: &ComponentDigest,
+        component: &Digest,
     ) -> Result<File, ArtifactError> {
         let opened = self.open_checked(name, component);
         let counter = match &opened {
@@ -343,7 +345,7 @@ impl ArtifactCache {
         name: &str,
         native: &File,
         native_bytes: u64,
-        component: &ComponentDigest,
+        component: &Digest,
     ) -> Result<(), CommitError> {
         let mut file = files::create(&self.unfinished, name)?;
         let mut context = hmac::Context::with_key(&self.key.0);
@@ -369,11 +371,7 @@ impl ArtifactCache {
         Ok(())
     }
 
-    fn open_checked(
-        &self,
-        name: &ArtifactName,
-        component: &ComponentDigest,
-    ) -> Result<File, ArtifactError> {
+    fn open_checked(&self, name: &ArtifactName, component: &Digest) -> Result<File, ArtifactError> {
         // The caller's name for an engine that is gone.
         if *name != self.name_of(component) {
             return Err(ArtifactError::Missing);
@@ -412,7 +410,7 @@ impl ArtifactCache {
         }
     }
 
-    fn check(&self, file: &File, component: &ComponentDigest) -> Result<(), ArtifactError> {
+    fn check(&self, file: &File, component: &Digest) -> Result<(), ArtifactError> {
         let stat = fstat(file).map_err(io::Error::from)?;
         let file_bytes = files::size_bytes(&stat);
         let what = if !files::is_regular(&stat) {

@@ -15,7 +15,7 @@ const BOUNDS: CacheBounds = CacheBounds {
     artifacts_max: 100,
 };
 const COMPAT: CompatHash = CompatHash([7; 32]);
-const COMPONENT: ComponentDigest = ComponentDigest([1; 32]);
+const COMPONENT: Digest = Digest::from_bytes([1; 32]);
 
 /// Does harm to a stored file.
 type Spoil<'a> = &'a dyn Fn(&Path);
@@ -36,7 +36,7 @@ impl Node {
         Self { dir, cache }
     }
 
-    fn store(&self, component: ComponentDigest, native: &[u8]) -> Committed {
+    fn store(&self, component: Digest, native: &[u8]) -> Committed {
         store(&self.cache, component, native, &|_| true).unwrap()
     }
 
@@ -63,7 +63,7 @@ fn open(dir: &Path, compat: CompatHash, bounds: CacheBounds) -> ArtifactCache {
 
 fn store(
     cache: &ArtifactCache,
-    component: ComponentDigest,
+    component: Digest,
     native: &[u8],
     is_referenced: &dyn Fn(&ArtifactName) -> bool,
 ) -> Result<Committed, CommitError> {
@@ -72,10 +72,10 @@ fn store(
     cache.commit(&draft, native.len() as u64, &component, is_referenced)
 }
 
-fn digest(i: usize) -> ComponentDigest {
+fn digest(i: usize) -> Digest {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&(i as u64).to_le_bytes());
-    ComponentDigest(bytes)
+    Digest::from_bytes(bytes)
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn the_trailer_lies_as_its_table_says() {
     assert_eq!(from_end(112, 4), 1_u32.to_le_bytes());
     assert_eq!(from_end(108, 4), 120_u32.to_le_bytes());
     assert_eq!(from_end(104, 8), 6_u64.to_le_bytes());
-    assert_eq!(from_end(96, 32), COMPONENT.0);
+    assert_eq!(from_end(96, 32), COMPONENT.as_bytes());
     assert_eq!(from_end(64, 32), COMPAT.0);
     assert_eq!(bytes.len(), 6 + 120);
 }

@@ -19,10 +19,11 @@ use std::os::unix::fs::FileExt as _;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
+use edge_config::Digest;
 
 use super::ArtifactError;
 use super::key::ArtifactKey;
-use crate::artifact::name::{CompatHash, ComponentDigest};
+use crate::artifact::name::CompatHash;
 
 /// Length of the trailer.
 pub(super) const TRAILER_BYTES: usize = HEAD_BYTES + MAC_BYTES;
@@ -40,7 +41,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) body_bytes: u64,
-    pub(super) component: ComponentDigest,
+    pub(super) component: Digest,
     pub(super) compat: CompatHash,
 }
 
@@ -52,7 +53,7 @@ impl Head {
             &FORMAT.to_le_bytes(),
             &TRAILER_BYTES_FIELD.to_le_bytes(),
             &self.body_bytes.to_le_bytes(),
-            &self.component.0,
+            self.component.as_bytes(),
             &self.compat.0,
         ];
         for (to, from) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
@@ -70,7 +71,7 @@ pub(super) fn verify(
     file: &File,
     file_bytes: u64,
     key: &ArtifactKey,
-    component: &ComponentDigest,
+    component: &Digest,
     compat: &CompatHash,
 ) -> Result<(), ArtifactError> {
     let body_bytes = file_bytes
