@@ -16,8 +16,15 @@ fn a_request_without_exactly_one_host_is_refused() {
             (format!("Host: {host}, other.test\r\n"), 400),
             (format!("Host: {host}\r\n"), 200),
         ] {
-            let text = edge.raw(format!("GET / HTTP/1.1\r\n{fields}Connection: close\r\n\r\n")).await;
-            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{fields:?}: {text}");
+            let text = edge
+                .raw(format!(
+                    "GET / HTTP/1.1\r\n{fields}Connection: close\r\n\r\n"
+                ))
+                .await;
+            assert!(
+                text.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{fields:?}: {text}"
+            );
         }
     });
 }
@@ -48,7 +55,10 @@ fn nothing_is_answered_behind_a_body_of_two_lengths() {
             "Transfer-Encoding:\u{b}chunked",
         ] {
             let text = ask(fields).await;
-            assert!(text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 501"), "{fields:?}: {text}");
+            assert!(
+                text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 501"),
+                "{fields:?}: {text}"
+            );
             assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{fields:?}: {text}");
         }
         // Read by the chunks alone, as one may (RFC 9112 §6.1), and closed, as one must.
@@ -57,10 +67,17 @@ fn nothing_is_answered_behind_a_body_of_two_lengths() {
             "Content-Length: 5\r\nTransfer-Encoding: chunked",
         ] {
             let text = ask(fields).await;
-            assert!(text.to_lowercase().contains("connection: close\r\n"), "{fields:?}: {text}");
+            assert!(
+                text.to_lowercase().contains("connection: close\r\n"),
+                "{fields:?}: {text}"
+            );
             assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{fields:?}: {text}");
         }
-        assert_eq!(acme.usage().await.response_body_bytes, 0, "something was answered");
+        assert_eq!(
+            acme.usage().await.response_body_bytes,
+            0,
+            "something was answered"
+        );
     });
 }
 
@@ -73,11 +90,17 @@ fn heads_that_are_not_well_formed_are_refused() {
         };
         for (what, request) in [
             ("obs-fold", head("GET / HTTP/1.1", "X-Folded: a\r\n b\r\n")),
-            ("space before the colon", head("GET / HTTP/1.1", "X-Spaced : a\r\n")),
+            (
+                "space before the colon",
+                head("GET / HTTP/1.1", "X-Spaced : a\r\n"),
+            ),
             ("no colon", head("GET / HTTP/1.1", "nonsense\r\n")),
             ("empty name", head("GET / HTTP/1.1", ": a\r\n")),
             ("NUL in a value", head("GET / HTTP/1.1", "X-Nul: a\0b\r\n")),
-            ("bare CR in a value", head("GET / HTTP/1.1", "X-Cr: a\rb\r\n")),
+            (
+                "bare CR in a value",
+                head("GET / HTTP/1.1", "X-Cr: a\rb\r\n"),
+            ),
             ("no version", head("GET /", "")),
             ("another protocol", head("GET / HTTQ/1.1", "")),
             ("a version to come", head("GET / HTTP/9.9", "")),
@@ -85,12 +108,21 @@ fn heads_that_are_not_well_formed_are_refused() {
             ("no method", head(" / HTTP/1.1", "")),
             ("a method that is no token", head("G(T / HTTP/1.1", "")),
             ("a target with a space", head("GET /a b HTTP/1.1", "")),
-            ("a target with a control character", head("GET /\u{1} HTTP/1.1", "")),
-            ("a target that is neither path nor URL", head("GET nonsense HTTP/1.1", "")),
+            (
+                "a target with a control character",
+                head("GET /\u{1} HTTP/1.1", ""),
+            ),
+            (
+                "a target that is neither path nor URL",
+                head("GET nonsense HTTP/1.1", ""),
+            ),
             ("binary", "\u{16}\u{3}\u{1}\u{2}\0\r\n\r\n".to_owned()),
         ] {
             let text = edge.raw(request).await;
-            assert!(text.is_empty() || text.starts_with("HTTP/1.1 400 "), "{what}: {text}");
+            assert!(
+                text.is_empty() || text.starts_with("HTTP/1.1 400 "),
+                "{what}: {text}"
+            );
         }
         assert_eq!(acme.usage().await.requests, 0, "a guest was asked");
     });
@@ -105,7 +137,10 @@ fn methods_that_name_no_resource_of_a_site_are_answered_in_its_place() {
             "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\nConnection: close\r\n\r\n",
         ] {
             let text = edge.raw(request).await;
-            assert!(text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 501"), "{request}: {text}");
+            assert!(
+                text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 501"),
+                "{request}: {text}"
+            );
         }
         assert_eq!(acme.usage().await.requests, 0, "a guest was asked");
     });
@@ -117,14 +152,26 @@ fn a_head_has_bounds_in_bytes_and_in_fields() {
         let (edge, _) = tenant("bounds", &["hello"]).await;
         let ask = async |fields: String| {
             let text = edge
-                .raw(format!("GET / HTTP/1.1\r\nHost: hello.bounds.test\r\nConnection: close\r\n{fields}\r\n"))
+                .raw(format!(
+                    "GET / HTTP/1.1\r\nHost: hello.bounds.test\r\nConnection: close\r\n{fields}\r\n"
+                ))
                 .await;
             text.get(9..12).unwrap_or_default().to_owned()
         };
         // 64 KiB and 100 fields are the defaults; two of the fields are there already.
-        assert_eq!(ask(format!("X-Long: {}\r\n", "a".repeat(60 << 10))).await, "200");
-        assert_eq!(ask(format!("X-Long: {}\r\n", "a".repeat(70 << 10))).await, "431");
-        let fields = |count: usize| (0..count).map(|number| format!("X-{number}: a\r\n")).collect::<String>();
+        assert_eq!(
+            ask(format!("X-Long: {}\r\n", "a".repeat(60 << 10))).await,
+            "200"
+        );
+        assert_eq!(
+            ask(format!("X-Long: {}\r\n", "a".repeat(70 << 10))).await,
+            "431"
+        );
+        let fields = |count: usize| {
+            (0..count)
+                .map(|number| format!("X-{number}: a\r\n"))
+                .collect::<String>()
+        };
         assert_eq!(ask(fields(98)).await, "200");
         assert_eq!(ask(fields(99)).await, "431");
     });
@@ -134,14 +181,23 @@ fn a_head_has_bounds_in_bytes_and_in_fields() {
 fn a_chunked_body_that_is_not_well_formed_breaks_off() {
     run(async {
         let (edge, _) = tenant("chunks", &["echo"]).await;
-        for body in ["nonsense\r\n", "5\r\nabc\r\n0\r\n\r\n", "ffffffffffffffffff\r\n", "-1\r\n\r\n", "5\nabcde\n0\n\n"] {
+        for body in [
+            "nonsense\r\n",
+            "5\r\nabc\r\n0\r\n\r\n",
+            "ffffffffffffffffff\r\n",
+            "-1\r\n\r\n",
+            "5\nabcde\n0\n\n",
+        ] {
             let text = edge
                 .raw(format!(
                     "POST / HTTP/1.1\r\nHost: echo.chunks.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
                 ))
                 .await;
             // Whatever the guest had begun to say, the answer is no whole one.
-            assert!(!text.ends_with("0\r\n\r\n") || !text.starts_with("HTTP/1.1 200"), "{body:?}: {text}");
+            assert!(
+                !text.ends_with("0\r\n\r\n") || !text.starts_with("HTTP/1.1 200"),
+                "{body:?}: {text}"
+            );
         }
     });
 }

@@ -11,8 +11,14 @@ static NODE: Shared = Shared::new();
 async fn littoral(edge: &TestEdge, arguments: &[&str]) -> Output {
     let mut command = Command::new(cli());
     let token = edge.token(&[control_api::auth::Scope::NodeAdmin], None);
-    command.env_clear().env("LITTORAL_ADMIN", edge.admin()).env("LITTORAL_TOKEN", token).args(arguments);
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    command
+        .env_clear()
+        .env("LITTORAL_ADMIN", edge.admin())
+        .env("LITTORAL_TOKEN", token)
+        .args(arguments);
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
 }
 
 async fn json(edge: &TestEdge, arguments: &[&str]) -> Value {
@@ -33,18 +39,34 @@ fn a_publisher_goes_from_a_key_to_a_served_module_by_the_command_line_alone() {
         let public = json(&edge, &["keygen", &at("publisher.key")]).await;
         std::fs::write(at("publisher.jwk"), public.to_string()).unwrap();
         json(&edge, &["tenant", "create", "cli"]).await;
-        json(&edge, &["key", "add", &at("publisher.jwk"), "--tenant", "cli"]).await;
+        json(
+            &edge,
+            &["key", "add", &at("publisher.jwk"), "--tenant", "cli"],
+        )
+        .await;
         let key = at("publisher.key");
         let file = at("site.wasm");
-        let deploy = ["deploy", &file, "--tenant", "cli", "--module", "site", "--host", "cli.test", "--key", &key];
+        let deploy = [
+            "deploy", &file, "--tenant", "cli", "--module", "site", "--host", "cli.test", "--key",
+            &key,
+        ];
 
         let tried = json(&edge, &[&deploy[..], &["--dry-run"]].concat()).await;
         assert_eq!(tried["upload"]["accepted"], true);
-        assert_eq!(json(&edge, &["module", "list", "--tenant", "cli"]).await.as_array().map(Vec::len), Some(0));
+        assert_eq!(
+            json(&edge, &["module", "list", "--tenant", "cli"])
+                .await
+                .as_array()
+                .map(Vec::len),
+            Some(0)
+        );
 
         let deployed = json(&edge, &deploy).await;
         assert_eq!(deployed["created"], true);
-        assert_eq!(deployed["url"], format!("http://cli.test:{}/", edge.http().port()));
+        assert_eq!(
+            deployed["url"],
+            format!("http://cli.test:{}/", edge.http().port())
+        );
         assert_eq!(deployed["route"]["id"], "cli.test/");
         assert_eq!(edge.get("cli.test/").await.text(), "Hello from the edge!\n");
 
@@ -66,8 +88,13 @@ fn a_refusal_is_shown_with_title_detail_and_request_id() {
         let output = littoral(&edge, &["tenant", "show", "nobody"]).await;
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("No such tenant") && said.contains("nobody"), "{said}");
-        let id = said.split_whitespace().find(|word| word.trim_matches(|c: char| !c.is_ascii_hexdigit()).len() == 32);
+        assert!(
+            said.contains("No such tenant") && said.contains("nobody"),
+            "{said}"
+        );
+        let id = said
+            .split_whitespace()
+            .find(|word| word.trim_matches(|c: char| !c.is_ascii_hexdigit()).len() == 32);
         assert!(id.is_some(), "no request id: {said}");
 
         let output = littoral(&edge, &["tenant", "show", "nobody", "--output", "json"]).await;

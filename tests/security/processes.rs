@@ -38,15 +38,32 @@ fn the_worker_has_no_environment_no_arguments_and_no_files_but_artifacts() {
         assert_eq!(edge.get("echo.acme.test/").await.status(), 200);
         let worker = edge.status().await.worker.pid;
         let (variables, arguments) = environment(worker);
-        assert_eq!((variables.trim(), arguments.trim()), ("", "littorald: worker worker"));
-        assert_eq!(std::fs::read_link(format!("/proc/{worker}/cwd")).unwrap(), Path::new("/"));
+        assert_eq!(
+            (variables.trim(), arguments.trim()),
+            ("", "littorald: worker worker")
+        );
+        assert_eq!(
+            std::fs::read_link(format!("/proc/{worker}/cwd")).unwrap(),
+            Path::new("/")
+        );
         let artifacts = edge.data().join("artifacts").display().to_string();
         let log = edge.data().with_file_name("log").display().to_string();
         for file in open_files(worker) {
             // wasmtime's pool looks at which of its own pages were written.
             let pages = format!("/proc/{worker}/pagemap");
-            let harmless = ["socket:", "anon_inode:", "pipe:", "/dev/null", &pages, &log, &artifacts];
-            assert!(harmless.iter().any(|start| file.starts_with(start)), "the worker holds {file}");
+            let harmless = [
+                "socket:",
+                "anon_inode:",
+                "pipe:",
+                "/dev/null",
+                &pages,
+                &log,
+                &artifacts,
+            ];
+            assert!(
+                harmless.iter().any(|start| file.starts_with(start)),
+                "the worker holds {file}"
+            );
         }
     });
 }
@@ -54,7 +71,10 @@ fn the_worker_has_no_environment_no_arguments_and_no_files_but_artifacts() {
 #[test]
 fn the_compile_child_has_no_variables_but_bounds_and_neither_keys_nor_store() {
     run(async {
-        let mut edge = TestEdge::build().set("compile.wall_ms_max", 5000).start().await;
+        let mut edge = TestEdge::build()
+            .set("compile.wall_ms_max", 5000)
+            .start()
+            .await;
         let acme = edge.tenant("acme").await;
         let mut request = acme.request("slow", 1, littoral_tests::component("compile-bomb-slow"));
         request.respond_async = true;
@@ -64,19 +84,30 @@ fn the_compile_child_has_no_variables_but_bounds_and_neither_keys_nor_store() {
         let store = edge.data().join("store").display().to_string();
         let control = edge.control();
         let (variables, files) = until("there is a compile child", async || {
-            let child = control.children().into_iter().find(|child| *child != worker)?;
+            let child = control
+                .children()
+                .into_iter()
+                .find(|child| *child != worker)?;
             let (variables, arguments) = environment(child);
             // Between fork and exec it still is its parent.
-            arguments.contains("compile").then(|| (variables, open_files(child)))
+            arguments
+                .contains("compile")
+                .then(|| (variables, open_files(child)))
         })
         .await;
         // Bounds for its allocator and its threads, and nothing else.
         for variable in variables.split_whitespace() {
             let (name, _) = variable.split_once('=').unwrap();
-            assert!(["MALLOC_ARENA_MAX", "RAYON_NUM_THREADS"].contains(&name), "{variable}");
+            assert!(
+                ["MALLOC_ARENA_MAX", "RAYON_NUM_THREADS"].contains(&name),
+                "{variable}"
+            );
         }
         for file in files {
-            assert!(!file.starts_with(&keys) && !file.starts_with(&store), "the child holds {file}");
+            assert!(
+                !file.starts_with(&keys) && !file.starts_with(&store),
+                "the child holds {file}"
+            );
         }
     });
 }
@@ -90,8 +121,15 @@ fn secrets_are_in_no_log() {
         edge.get("hello.acme.test/").await;
         let token = edge.token(&[control_api::auth::Scope::NodeAdmin], None);
         let bearer = format!("Bearer {token}");
-        edge.admin_ask("GET", "/v1/status", &[("Authorization", &bearer)], b"").await;
-        edge.admin_ask("GET", "/v1/status", &[("Authorization", &format!("{bearer}x"))], b"").await;
+        edge.admin_ask("GET", "/v1/status", &[("Authorization", &bearer)], b"")
+            .await;
+        edge.admin_ask(
+            "GET",
+            "/v1/status",
+            &[("Authorization", &format!("{bearer}x"))],
+            b"",
+        )
+        .await;
         let log = edge.log();
         assert!(log.len() > 1000);
         let (_, signature) = token.rsplit_once('.').unwrap();

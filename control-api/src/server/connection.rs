@@ -51,7 +51,10 @@ pub(super) async fn serve<I>(
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| -> ResponseFuture {
         let unread = Arc::new(AtomicBool::new(!request.body().is_end_stream()));
-        let watched = request.map(|inner| Watched { inner, unread: Arc::clone(&unread) });
+        let watched = request.map(|inner| Watched {
+            inner,
+            unread: Arc::clone(&unread),
+        });
         let answer = service.call(watched.map(Body::new));
         Box::pin(async move {
             let mut response = answer.await?;

@@ -9,8 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::unix::AsyncFd;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,21 +74,21 @@ impl Acceptor {
 
     /// Accepts on one socket until `closing`. Connections live on the thread that calls this.
     ///
-    /// While all places are taken nothing is accepted: newcomers wait in the kernel's backlog.
+    /// While all places are taken, one connection a socket waits for a place, accepted and unread; the others wait in
+    /// the kernel's backlog.
     ///
     /// # Errors
     /// If the socket cannot be registered; accept errors are waited out and never end it.
     pub async fn accept(self: Arc<Self>, listener: StdTcpListener) -> io::Result<()> {
         listener.set_nonblocking(true)?;
-        let listener = AsyncFd::new(listener)?;
+        let listener = TcpListener::from_std(listener)?;
         loop {
             let accepted = tokio::select! {
                 () = self.closing.cancelled() => return Ok(()),
                 accepted = self.accept_one(&listener) => accepted,
             };
             match accepted {
-                Ok(None) => {}
-                Ok(Some((stream, client, place))) => {
+                Ok((stream, client, place)) => {
                     let this = Arc::clone(&self);
                     self.tracker.spawn(async move {
                         this.open.fetch_add(1, Ordering::Relaxed);
@@ -106,26 +105,20 @@ impl Acceptor {
         }
     }
 
-    /// A connection with its place; `None` where it went away meanwhile.
+    /// A connection with its place.
     ///
-    /// A place is asked for once somebody waits for it: a thread that held one for nobody would keep it from those who
-    /// wait at the sockets of other threads.
+    /// The place comes second: a thread that held one while nobody came would keep it from those who wait at the
+    /// sockets of other threads.
     ///
     /// # Cancel safety
-    /// Dropped, it leaves the connection in the backlog.
+    /// Dropped while it waits for a place, it closes the connection.
     async fn accept_one(
         &self,
-        listener: &AsyncFd<StdTcpListener>,
-    ) -> io::Result<Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)>> {
-        let mut ready = listener.readable().await?;
+        listener: &TcpListener,
+    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let (stream, client) = listener.accept().await?;
         let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.map_err(io::Error::other)?;
-        let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) else {
-            return Ok(None);
-        };
-        let (stream, client) = accepted?;
-        stream.set_nonblocking(true)?;
-        Ok(Some((TcpStream::from_std(stream)?, client, place)))
+        Ok((stream, client, place.map_err(io::Error::other)?))
     }
 
     async fn connection(self: &Arc<Self>, stream: TcpStream, client: SocketAddr) {
@@ -144,9 +137,7 @@ impl Acceptor {
         let service = service_fn(move |request| {
             let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
             let id = ids.next();
-            async move {
-                Ok::<_, std::convert::Infallible>(gateway.serve(&peer, request, id).await)
-            }
+            async move { Ok::<_, std::convert::Infallible>(gateway.serve(&peer, request, id).await) }
         });
         let mut builder = http1::Builder::new();
         builder

@@ -265,7 +265,10 @@ impl Drop for GuestBody {
         if let Some(guest) = &mut self.guest
             && Instant::now() >= guest.admission.deadline()
         {
-            guest.fail(Refusal::Deadline, "the client had not taken the response in time");
+            guest.fail(
+                Refusal::Deadline,
+                "the client had not taken the response in time",
+            );
         }
     }
 }

@@ -379,10 +379,15 @@ mod tests {
 
     #[test]
     fn targets_for_proxies_are_none_of_a_site() {
-        let is_one = |method: Method, target: &str| {
-            is_target_of_a_site(&method, &target.parse().unwrap())
-        };
-        for good in ["/", "/a?b", "http://acme.test/", "https://acme.test/a", "http://acme.test"] {
+        let is_one =
+            |method: Method, target: &str| is_target_of_a_site(&method, &target.parse().unwrap());
+        for good in [
+            "/",
+            "/a?b",
+            "http://acme.test/",
+            "https://acme.test/a",
+            "http://acme.test",
+        ] {
             assert!(is_one(Method::GET, good), "{good}");
         }
         for bad in ["acme.test", "acme.test:80", "ftp://acme.test/", "*"] {
