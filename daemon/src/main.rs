@@ -143,6 +143,8 @@ fn run(config: Config) -> ExitCode {
 }
 
 fn in_runtime(work: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) -> ExitCode {
+    // Whatever file or folder this process makes is this user's alone, sled's included.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .enable_all()

@@ -20,8 +20,10 @@ use crate::problem::Kind;
 use crate::statement::{Statement, sign};
 use crate::view::{Job, JobState, Precondition, Route, RouteWrite, UploadDryRun};
 
-/// Pause between two looks at a job.
-const POLL_MS: u64 = 200;
+/// Pause before the second look at a job; each further one is half as long again, up to the longest. Most components are
+/// compiled before anybody would notice a wait, and a long compilation needs no eager questions.
+const POLL_FIRST: Duration = Duration::from_millis(8);
+const POLL_LONGEST: Duration = Duration::from_millis(400);
 
 /// Signs a component, uploads it, waits until it is compiled, routes a hostname to it, and prints the URL.
 #[derive(Debug, clap::Args)]
@@ -153,13 +155,15 @@ async fn wait(
     mut job: Job,
     progress: Progress,
 ) -> Result<(crate::view::ModuleVersion, crate::view::Written), Failure> {
+    let mut pause = POLL_FIRST;
     loop {
         progress.job(&job.state);
         match job.state {
             JobState::Done { version, written } => return Ok((*version, written)),
             JobState::Failed { problem } => return Err(Failure::Job(problem)),
             JobState::Queued { .. } | JobState::Compiling { .. } => {
-                tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 3 / 2).min(POLL_LONGEST);
                 job = match client.job(tenant, &job.id).await {
                     Ok(job) => job,
                     Err(error) => {
@@ -203,7 +207,12 @@ async fn show_dry_run(
     };
     context.show(&json!({ "upload": upload, "route": route }), || {
         dry_run_text(&upload)
-    })
+    })?;
+    if upload.accepted {
+        Ok(())
+    } else {
+        Err(Failure::WouldBeRefused)
+    }
 }
 
 fn dry_run_text(upload: &UploadDryRun) -> String {

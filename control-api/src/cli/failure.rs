@@ -43,6 +43,8 @@ pub(super) enum Failure {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A dry run whose answer, printed already, is that the real thing would be refused.
+    WouldBeRefused,
     /// Whoever read our standard output has left: nothing more to do, and no fault.
     ReaderGone,
 }
@@ -67,7 +69,7 @@ impl Failure {
                 ClientError::Unexpected { .. } => ExitStatus::Unexpected,
                 ClientError::File { .. } => ExitStatus::Local,
             },
-            Failure::Job(_) => ExitStatus::Refused,
+            Failure::Job(_) | Failure::WouldBeRefused => ExitStatus::Refused,
             Failure::Usage(_) => ExitStatus::Usage,
             Failure::Local { .. } => ExitStatus::Local,
             Failure::ReaderGone => ExitStatus::Done,
@@ -84,6 +86,9 @@ impl Failure {
 
     /// Title, detail and request id on standard error; as JSON where that is wanted.
     pub(super) fn print(&self, output: Output) {
+        if matches!(self, Failure::WouldBeRefused) {
+            return;
+        }
         let text = match (output, self.problem()) {
             (Output::Json, Some(problem)) => json!(problem).to_string(),
             (Output::Json, None) => json!({
@@ -123,7 +128,7 @@ impl Failure {
             Failure::Job(problem) => (problem.detail.clone(), None),
             Failure::Usage(why) => (why.clone(), None),
             Failure::Local { what, source } => (what.clone(), Some(source.as_ref())),
-            Failure::ReaderGone => (String::new(), None),
+            Failure::WouldBeRefused | Failure::ReaderGone => (String::new(), None),
         };
         while let Some(error) = source {
             text.push_str(": ");

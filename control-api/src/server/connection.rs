@@ -6,13 +6,18 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::Request;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::Service as _;
 use hyper::service::service_fn;
@@ -45,7 +50,19 @@ pub(super) async fn serve<I>(
 {
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| -> ResponseFuture {
-        Box::pin(service.call(request.map(Body::new)))
+        let unread = Arc::new(AtomicBool::new(!request.body().is_end_stream()));
+        let watched = request.map(|inner| Watched { inner, unread: Arc::clone(&unread) });
+        let answer = service.call(watched.map(Body::new));
+        Box::pin(async move {
+            let mut response = answer.await?;
+            if unread.load(Ordering::Relaxed) {
+                // The connection ends here: nobody reads on to where the next request would begin. Said, so that a
+                // client does not send one there (RFC 9112 §9.6).
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok(response)
+        })
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -90,4 +107,34 @@ where
     };
     // Whichever ends it, the socket is closed next.
     let _ = tokio::time::timeout(Duration::from_millis(LINGER_MS_MAX), drop_all).await;
+}
+
+/// A request body that says whether all of it was read.
+struct Watched {
+    inner: Incoming,
+    unread: Arc<AtomicBool>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if frame.is_none() || self.inner.is_end_stream() {
+            self.unread.store(false, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
 }

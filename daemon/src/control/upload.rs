@@ -257,6 +257,13 @@ impl Control {
                 Written::Unchanged,
             ));
         }
+        // The disk takes the bytes while the compiler works; naming them then waits for little.
+        if let Ok(file) = bytes.file().try_clone() {
+            tokio::task::spawn_blocking(move || {
+                // What fails here fails again, and is reported, when the component gets its name.
+                let _ = file.sync_all();
+            });
+        }
         let _kept = self.publishing(statement.digest);
         let compiled = self
             .compiled(&bytes, &statement.digest, ticket, tell)

@@ -9,14 +9,16 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::lingering::lend;
+use super::overdue::ResponseDeadline;
 use super::request_id::RequestIds;
-use super::serve::Gateway;
+use super::serve::{Gateway, Peer};
 
 /// After an accept error (out of descriptors, most likely): long enough for connections to end, short enough that
 /// nobody notices.
@@ -79,18 +81,15 @@ impl Acceptor {
     /// If the socket cannot be registered; accept errors are waited out and never end it.
     pub async fn accept(self: Arc<Self>, listener: StdTcpListener) -> io::Result<()> {
         listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        let listener = AsyncFd::new(listener)?;
         loop {
-            let accepted = async {
-                let place = Arc::clone(&self.places).acquire_owned().await;
-                (listener.accept().await, place)
-            };
-            let (accepted, place) = tokio::select! {
+            let accepted = tokio::select! {
                 () = self.closing.cancelled() => return Ok(()),
-                accepted = accepted => accepted,
+                accepted = self.accept_one(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, client)) => {
+                Ok(None) => {}
+                Ok(Some((stream, client, place))) => {
                     let this = Arc::clone(&self);
                     self.tracker.spawn(async move {
                         this.open.fetch_add(1, Ordering::Relaxed);
@@ -107,6 +106,28 @@ impl Acceptor {
         }
     }
 
+    /// A connection with its place; `None` where it went away meanwhile.
+    ///
+    /// A place is asked for once somebody waits for it: a thread that held one for nobody would keep it from those who
+    /// wait at the sockets of other threads.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves the connection in the backlog.
+    async fn accept_one(
+        &self,
+        listener: &AsyncFd<StdTcpListener>,
+    ) -> io::Result<Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)>> {
+        let mut ready = listener.readable().await?;
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(io::Error::other)?;
+        let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) else {
+            return Ok(None);
+        };
+        let (stream, client) = accepted?;
+        stream.set_nonblocking(true)?;
+        Ok(Some((TcpStream::from_std(stream)?, client, place)))
+    }
+
     async fn connection(self: &Arc<Self>, stream: TcpStream, client: SocketAddr) {
         // Small writes are whole answers here; without it they would wait for an acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
@@ -114,11 +135,17 @@ impl Acceptor {
         }
         let ids = RequestIds::new(random(), random());
         let gateway = Arc::clone(&self.gateway);
+        let deadline = Arc::<ResponseDeadline>::default();
+        let peer = Arc::new(Peer {
+            client: client.ip(),
+            header_bytes_max: self.settings.header_bytes_max,
+            deadline: Arc::clone(&deadline),
+        });
         let service = service_fn(move |request| {
-            let gateway = Arc::clone(&gateway);
+            let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
             let id = ids.next();
             async move {
-                Ok::<_, std::convert::Infallible>(gateway.serve(client.ip(), request, id).await)
+                Ok::<_, std::convert::Infallible>(gateway.serve(&peer, request, id).await)
             }
         });
         let mut builder = http1::Builder::new();
@@ -131,18 +158,25 @@ impl Acceptor {
         let outcome = {
             let mut connection =
                 std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-            tokio::select! {
-                outcome = connection.as_mut() => outcome,
-                () = self.closing.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.as_mut().await
+            let served = async {
+                tokio::select! {
+                    outcome = connection.as_mut() => outcome,
+                    () = self.closing.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.as_mut().await
+                    }
                 }
+            };
+            tokio::select! {
+                outcome = served => Some(outcome),
+                () = deadline.passed() => None,
             }
         };
+        // How responses end is counted where it happens; here only the connection does.
         match outcome {
-            Ok(()) => lender.linger().await,
-            // The client's doing, or a guest's that was ended: both are counted where they happen.
-            Err(error) => tracing::trace!(%error, %client, "connection ended"),
+            Some(Ok(())) => lender.linger().await,
+            Some(Err(error)) => tracing::trace!(%error, %client, "connection ended"),
+            None => tracing::trace!(%client, "a response was not taken in time"),
         }
     }
 }

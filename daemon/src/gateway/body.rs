@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 
 use super::log::RequestLog;
+use super::overdue::ResponseDeadline;
 use crate::engine::{GuestEnd, Running, Serving};
 use crate::quota::{Admission, Refusal, Tenant};
 
@@ -150,15 +151,22 @@ pub struct GuestBody {
     inner: Option<WasiBody>,
     failed: Option<Refusal>,
     tracker: tokio_util::task::TaskTracker,
+    deadline: Option<Arc<ResponseDeadline>>,
 }
 
 impl GuestBody {
+    /// `deadline` is where the connection that the body goes out on looks at it.
     pub(super) fn new(
         guest: Guest,
         inner: WasiBody,
         tracker: tokio_util::task::TaskTracker,
+        deadline: Option<Arc<ResponseDeadline>>,
     ) -> Self {
+        if let Some(deadline) = &deadline {
+            deadline.begin(guest.admission.deadline());
+        }
         Self {
+            deadline,
             guest: Some(guest),
             inner: Some(inner),
             failed: None,
@@ -245,6 +253,20 @@ impl GuestBody {
     /// Lets the guest write a body that nobody reads, as after `HEAD`.
     pub(super) async fn discard(mut self) {
         while let Some(Ok(_)) = std::future::poll_fn(|cx| self.poll_frame(cx)).await {}
+    }
+}
+
+impl Drop for GuestBody {
+    fn drop(&mut self) {
+        if let Some(deadline) = &self.deadline {
+            deadline.end();
+        }
+        // Still there: the connection gave up, on its own account or for a client that hung up.
+        if let Some(guest) = &mut self.guest
+            && Instant::now() >= guest.admission.deadline()
+        {
+            guest.fail(Refusal::Deadline, "the client had not taken the response in time");
+        }
     }
 }
 

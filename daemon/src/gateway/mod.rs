@@ -10,6 +10,7 @@ mod body;
 mod forwarded;
 mod lingering;
 mod log;
+mod overdue;
 mod request_id;
 mod respond;
 mod serve;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use edge_config::{Hostname, HostnameError};
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -20,11 +20,21 @@ use wasmtime_wasi_http::WasiBody;
 use super::body::{GatewayBody, Guest, GuestBody, RequestBody};
 use super::forwarded::{TrustedProxies, remove_hop_by_hop, set_forwarded};
 use super::log::{LineSender, RequestLog};
-use super::respond::{refuse, stamp};
+use super::overdue::ResponseDeadline;
+use super::respond::{REASON, refuse, stamp};
 use super::table::{Route, Table};
 use crate::engine::{Head, InstanceLimits, Loaded, Resident, Ticker};
 use crate::host::{GuestLog, GuestState};
 use crate::quota::{Admission, Refusal};
+
+/// Whose connection a request came on.
+pub struct Peer {
+    /// The other end's address.
+    pub client: IpAddr,
+    /// The fields of a head may take this many bytes.
+    pub header_bytes_max: usize,
+    pub(super) deadline: Arc<ResponseDeadline>,
+}
 
 /// What every request needs, shared by all threads of a worker.
 pub struct Gateway {
@@ -91,11 +101,28 @@ impl Gateway {
     /// Dropped when the client goes away: the guest ends there.
     pub async fn serve(
         self: Arc<Self>,
-        client: IpAddr,
+        peer: &Peer,
         request: Request<Incoming>,
         request_id: String,
     ) -> Response<GatewayBody> {
-        let (route, authority) = match self.route(&request) {
+        // Next to it there may have been a `Content-Length`, which hyper does not show: after such a request the
+        // connection must be closed (RFC 9112 §6.1), lest a proxy in front took the other length for the true one.
+        let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        let mut response = self.answer(peer, request, request_id).await;
+        if chunked {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        response
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        peer: &Peer,
+        request: Request<Incoming>,
+        request_id: String,
+    ) -> Response<GatewayBody> {
+        let (route, authority) = match self.route(peer, &request) {
             Ok(found) => found,
             Err(refusal) => {
                 if let Some(count) = self.unrouted.get(refusal.index()) {
@@ -135,7 +162,7 @@ impl Gateway {
         };
         let head_only = request.method() == Method::HEAD;
         let over = Arc::new(AtomicBool::new(false));
-        let guest_request = self.guest_request(request, authority, client, &admission, &over);
+        let guest_request = self.guest_request(request, authority, peer.client, &admission, &over);
         let limits = InstanceLimits::new(
             admission.limits().instance_memory_bytes_max,
             Arc::clone(&route.tenant.memory_bytes),
@@ -145,7 +172,7 @@ impl Gateway {
         let serving = Box::pin(loaded.serve(state, guest_request, sender));
         let mut guest = Guest::new(serving, admission, log, self.ticker.running());
         let mut response = match head_of(&mut guest, head, &over).await {
-            Ok(response) => self.respond(response, guest, head_only),
+            Ok(response) => self.respond(response, guest, head_only, &peer.deadline),
             Err(refusal) => refuse(refusal, &request_id),
         };
         route.tenant.responded(response.status().as_u16());
@@ -154,7 +181,18 @@ impl Gateway {
     }
 
     /// The route, and the authority the client asked for.
-    fn route(&self, request: &Request<Incoming>) -> Result<(Arc<Route>, Authority), Refusal> {
+    fn route(
+        &self,
+        peer: &Peer,
+        request: &Request<Incoming>,
+    ) -> Result<(Arc<Route>, Authority), Refusal> {
+        // hyper bounds its buffer, which may hold one read more than that.
+        if header_bytes(request.headers()) > peer.header_bytes_max {
+            return Err(Refusal::Header);
+        }
+        if !is_target_of_a_site(request.method(), request.uri()) {
+            return Err(Refusal::BadRequest);
+        }
         let authority = authority_of(request).ok_or(Refusal::BadRequest)?;
         let host =
             Hostname::normal_form_of_host_header(authority.as_str()).map_err(
@@ -222,19 +260,24 @@ impl Gateway {
         response: Response<WasiBody>,
         guest: Guest,
         head_only: bool,
+        deadline: &Arc<ResponseDeadline>,
     ) -> Response<GatewayBody> {
         let (mut parts, body) = response.into_parts();
         remove_hop_by_hop(&mut parts.headers);
-        let body = GuestBody::new(guest, body, self.tracker.clone());
+        // Only the node says why it answered in a guest's place.
+        parts.headers.remove(REASON);
         let bodiless = head_only
             || matches!(
                 parts.status,
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
             );
         let body = if bodiless {
+            let body = GuestBody::new(guest, body, self.tracker.clone(), None);
             self.tracker.spawn(body.discard());
             GatewayBody::Whole(None)
         } else {
+            let deadline = Some(Arc::clone(deadline));
+            let body = GuestBody::new(guest, body, self.tracker.clone(), deadline);
             GatewayBody::Guest(Box::new(body))
         };
         Response::from_parts(parts, body)
@@ -249,6 +292,11 @@ async fn head_of(
 ) -> Result<Response<WasiBody>, Refusal> {
     std::future::poll_fn(|cx| {
         let ended = guest.poll_end(cx);
+        // Before the guest's own answer, which would be to a body that was cut off.
+        if over.load(Ordering::Relaxed) {
+            guest.fail(Refusal::Body, "the request body is larger than the limit");
+            return Poll::Ready(Err(Refusal::Body));
+        }
         match std::pin::Pin::new(&mut head).poll(cx) {
             Poll::Ready(Ok(Ok(response))) => {
                 if let Poll::Ready(end) = ended
@@ -258,17 +306,21 @@ async fn head_of(
                     guest.fail(refusal, &why);
                     return Poll::Ready(Err(refusal));
                 }
+                // Interim answers are between the client and the gateway (RFC 9110 §15.2).
+                if response.status().is_informational() {
+                    guest.fail(
+                        Refusal::GuestError,
+                        &format!("the guest answered {}", response.status()),
+                    );
+                    return Poll::Ready(Err(Refusal::GuestError));
+                }
                 return Poll::Ready(Ok(response));
             }
-            Poll::Ready(Ok(Err(code))) if !over.load(Ordering::Relaxed) => {
+            Poll::Ready(Ok(Err(code))) => {
                 guest.fail(Refusal::GuestError, &code);
                 return Poll::Ready(Err(Refusal::GuestError));
             }
             Poll::Ready(_) | Poll::Pending => {}
-        }
-        if over.load(Ordering::Relaxed) {
-            guest.fail(Refusal::Body, "the request body is larger than the limit");
-            return Poll::Ready(Err(Refusal::Body));
         }
         if let Poll::Ready(end) = ended {
             let (refusal, why) = end.refusal();
@@ -297,7 +349,46 @@ fn authority_of(request: &Request<Incoming>) -> Option<Authority> {
     Authority::from_maybe_shared(bytes::Bytes::copy_from_slice(host?.as_bytes())).ok()
 }
 
+/// What the fields of a head take, with the `: ` and the line end of each.
+fn header_bytes(headers: &HeaderMap) -> usize {
+    let fields = headers.iter();
+    fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum()
+}
+
+/// Whether a request target is a path, an absolute URL, or `OPTIONS *` (RFC 9112 §3.2): what else there is, is for
+/// proxies.
+fn is_target_of_a_site(method: &Method, target: &Uri) -> bool {
+    let scheme_is_ours = match target.scheme() {
+        Some(scheme) => *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS,
+        None => target.authority().is_none(),
+    };
+    let path_is_one = target.path().starts_with('/') || *method == Method::OPTIONS;
+    scheme_is_ours && path_is_one && *method != Method::CONNECT
+}
+
 /// What `Content-Length` says, where it is there; hyper has already refused what is no number.
 fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_for_proxies_are_none_of_a_site() {
+        let is_one = |method: Method, target: &str| {
+            is_target_of_a_site(&method, &target.parse().unwrap())
+        };
+        for good in ["/", "/a?b", "http://acme.test/", "https://acme.test/a", "http://acme.test"] {
+            assert!(is_one(Method::GET, good), "{good}");
+        }
+        for bad in ["acme.test", "acme.test:80", "ftp://acme.test/", "*"] {
+            assert!(!is_one(Method::GET, bad), "{bad}");
+        }
+        assert!(is_one(Method::OPTIONS, "*"));
+        assert!(!is_one(Method::CONNECT, "acme.test:80"));
+    }
 }

@@ -5,6 +5,8 @@
 pub enum Refusal {
     /// The request has no usable `Host`, or framing that leaves its meaning open.
     BadRequest,
+    /// The request's header is larger than the node takes.
+    Header,
     /// No route matches the hostname and path.
     NoRoute,
     /// The operator suspended the tenant.
@@ -35,8 +37,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, in the order of [`Refusal::index`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
+        Self::Header,
         Self::NoRoute,
         Self::Suspended,
         Self::Body,
@@ -63,6 +66,7 @@ impl Refusal {
     pub fn reason(self) -> &'static str {
         match self {
             Self::BadRequest => "bad-request",
+            Self::Header => "header",
             Self::NoRoute => "no-route",
             Self::Suspended => "suspended",
             Self::Body => "body",
@@ -84,6 +88,7 @@ impl Refusal {
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
+            Self::Header => 431,
             Self::NoRoute => 404,
             Self::Body => 413,
             Self::Trap
@@ -105,6 +110,7 @@ impl Refusal {
     pub fn title(self) -> &'static str {
         match self {
             Self::BadRequest => "The request is not well formed",
+            Self::Header => "The request's header is too large",
             Self::NoRoute => "Nothing is served here",
             Self::Suspended => "This site is suspended",
             Self::Body => "The request body is too large",

@@ -1,0 +1,77 @@
+//! The command line `littoral` against a real node.
+
+use std::process::{Command, Output};
+
+use littoral_tests::{Shared, TestEdge, cli, component, run};
+use serde_json::Value;
+
+static NODE: Shared = Shared::new();
+
+/// Runs it in an environment that holds the node's address and a token, and nothing else.
+async fn littoral(edge: &TestEdge, arguments: &[&str]) -> Output {
+    let mut command = Command::new(cli());
+    let token = edge.token(&[control_api::auth::Scope::NodeAdmin], None);
+    command.env_clear().env("LITTORAL_ADMIN", edge.admin()).env("LITTORAL_TOKEN", token).args(arguments);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+async fn json(edge: &TestEdge, arguments: &[&str]) -> Value {
+    let output = littoral(edge, &[arguments, &["--output", "json"]].concat()).await;
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {wrong}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+}
+
+#[test]
+fn a_publisher_goes_from_a_key_to_a_served_module_by_the_command_line_alone() {
+    run(async {
+        let edge = NODE.edge().await;
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+        std::fs::write(at("site.wasm"), component("hello")).unwrap();
+
+        let public = json(&edge, &["keygen", &at("publisher.key")]).await;
+        std::fs::write(at("publisher.jwk"), public.to_string()).unwrap();
+        json(&edge, &["tenant", "create", "cli"]).await;
+        json(&edge, &["key", "add", &at("publisher.jwk"), "--tenant", "cli"]).await;
+        let key = at("publisher.key");
+        let file = at("site.wasm");
+        let deploy = ["deploy", &file, "--tenant", "cli", "--module", "site", "--host", "cli.test", "--key", &key];
+
+        let tried = json(&edge, &[&deploy[..], &["--dry-run"]].concat()).await;
+        assert_eq!(tried["upload"]["accepted"], true);
+        assert_eq!(json(&edge, &["module", "list", "--tenant", "cli"]).await.as_array().map(Vec::len), Some(0));
+
+        let deployed = json(&edge, &deploy).await;
+        assert_eq!(deployed["created"], true);
+        assert_eq!(deployed["url"], format!("http://cli.test:{}/", edge.http().port()));
+        assert_eq!(deployed["route"]["id"], "cli.test/");
+        assert_eq!(edge.get("cli.test/").await.text(), "Hello from the edge!\n");
+
+        let routes = json(&edge, &["route", "list", "--tenant", "cli"]).await;
+        assert_eq!(routes[0]["module"], "site");
+        assert_eq!(json(&edge, &["usage", "cli"]).await["requests"], 1);
+        assert_eq!(json(&edge, &["status"]).await["state"], "serving");
+        json(&edge, &["route", "delete", "cli.test/", "--tenant", "cli"]).await;
+        json(&edge, &["module", "delete", "site", "--tenant", "cli"]).await;
+        json(&edge, &["tenant", "delete", "cli"]).await;
+        assert_eq!(edge.get("cli.test/").await.reason(), "no-route");
+    });
+}
+
+#[test]
+fn a_refusal_is_shown_with_title_detail_and_request_id() {
+    run(async {
+        let edge = NODE.edge().await;
+        let output = littoral(&edge, &["tenant", "show", "nobody"]).await;
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("No such tenant") && said.contains("nobody"), "{said}");
+        let id = said.split_whitespace().find(|word| word.trim_matches(|c: char| !c.is_ascii_hexdigit()).len() == 32);
+        assert!(id.is_some(), "no request id: {said}");
+
+        let output = littoral(&edge, &["tenant", "show", "nobody", "--output", "json"]).await;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(said.contains("/tenant-not-found"), "{said}");
+    });
+}

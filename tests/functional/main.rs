@@ -1,0 +1,22 @@
+//! What a node does, from its start to its end: each test drives the real daemon and names the promise it proves.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test code: a panic is the message"
+)]
+
+mod bodies;
+mod command_line;
+mod configuration;
+mod crash;
+mod dev;
+mod lifecycle;
+mod observe;
+mod routing;
+mod settings;
+mod statements;
+mod storage;
+mod tokens;
+mod workers;
