@@ -238,6 +238,40 @@ impl Limits {
         }
     }
 
+    /// These limits with those of a tenant's overrides that still fit, and why each of the others does not: its row,
+    /// and what stands against it. Where all fit, the same as [`Limits::with`].
+    ///
+    /// Overrides are taken one by one, in whichever order lets most of them in: one may make room for another.
+    pub fn with_fitting(
+        &self,
+        overrides: &LimitOverrides,
+    ) -> (Self, Vec<(&'static LimitRow, LimitError)>) {
+        let mut limits = *self;
+        let mut left: Vec<_> = overrides.rows().collect();
+        // Each round but the last lets in one at least: no more rounds than overrides.
+        loop {
+            let mut refused = Vec::new();
+            for &(row, value) in &left {
+                let mut tried = limits;
+                if let Some(field) = tried.value_mut(row.name) {
+                    *field = value;
+                }
+                match tried.checked() {
+                    Ok(tried) => limits = tried,
+                    Err(error) => refused.push((row, value, error)),
+                }
+            }
+            if refused.len() == left.len() {
+                let refused = refused.into_iter().map(|(row, _, error)| (row, error));
+                return (limits, refused.collect());
+            }
+            left = refused
+                .iter()
+                .map(|&(row, value, _)| (row, value))
+                .collect();
+        }
+    }
+
     /// Each limit's row and value, in the order of [`LIMIT_TABLE`].
     pub fn rows(&self) -> impl Iterator<Item = (&'static LimitRow, u64)> {
         LIMIT_TABLE.iter().zip(self.values())
@@ -459,6 +493,44 @@ mod tests {
     }
 
     #[test]
+    fn one_override_that_does_not_fit_takes_no_other_with_it() {
+        let mut node = Limits {
+            log_line_bytes_max: 1_024,
+            log_burst_bytes_max: 2_048,
+            ..Limits::default()
+        };
+        let mut overrides = set("log_line_bytes_max", 4_096);
+        overrides.routes_max = Some(7);
+        overrides.modules_max = Some(10_001);
+        let (limits, refused) = node.with_fitting(&overrides);
+        let mut expected = node;
+        expected.routes_max = 7;
+        assert_eq!(limits, expected);
+        let refused: Vec<_> = refused
+            .into_iter()
+            .map(|(row, error)| format!("{}: {error}", row.name))
+            .collect();
+        assert_eq!(
+            refused,
+            [
+                "modules_max: modules_max = 10001 is out of range; allowed: 0 to 10000 (modules)",
+                "log_line_bytes_max: log_line_bytes_max = 4096 does not fit into \
+                 log_burst_bytes_max = 2048; allowed: log_line_bytes_max at most log_burst_bytes_max",
+            ]
+        );
+        // The ring comes after the line in the table, and makes room for it all the same.
+        let mut overrides = set("log_line_bytes_max", 65_536);
+        overrides.log_ring_kib_max = Some(64);
+        node = Limits {
+            log_ring_kib_max: 32,
+            ..Limits::default()
+        };
+        let (limits, refused) = node.with_fitting(&overrides);
+        assert_eq!(refused, []);
+        assert_eq!(limits.log_line_bytes_max, 65_536);
+    }
+
+    #[test]
     fn overrides_are_read_strictly_and_written_sparsely() {
         let overrides: LimitOverrides = toml::from_str("routes_max = 7").unwrap();
         assert_eq!(overrides, set("routes_max", 7));
@@ -524,6 +596,12 @@ mod tests {
                     prop_assert!(row.check(value).is_ok());
                 }
                 prop_assert_eq!(limits.conflicts().count(), 0);
+            }
+            let (fitting, refused) = Limits::default().with_fitting(&overrides);
+            prop_assert_eq!(fitting.checked(), Ok(fitting));
+            match Limits::default().with(&overrides) {
+                Ok(limits) => prop_assert_eq!((fitting, refused), (limits, Vec::new())),
+                Err(_) => prop_assert!(!refused.is_empty()),
             }
         }
     }

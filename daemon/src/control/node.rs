@@ -37,6 +37,8 @@ const ARTIFACTS_MAX: usize = 100_000;
 const ARTIFACTS_BYTES_MAX: u64 = 16 << 30;
 /// Components loaded in a worker at once. Each takes some five memory maps, of which a process has 65,530 by default.
 const RESIDENT_MAX: u32 = 8192;
+/// How often the store's disk is asked whether it still takes writes.
+const DISK_ASKED_EVERY: Duration = Duration::from_secs(3600);
 /// Dry runs that look into a component at once.
 const DRY_RUNS_AT_ONCE: usize = 2;
 /// Guests go before the compiler. Not further back: at 19, beside two guests that compute, an ordinary component took
@@ -252,6 +254,11 @@ impl Node {
         let background = CancellationToken::new();
         let collecting = Arc::clone(&control).collect_when_asked();
         tracker.spawn(background.clone().run_until_cancelled_owned(collecting));
+        let asking = {
+            let (store, clock) = (control.store.clone(), Arc::clone(&control.clock));
+            async move { store.ask_disk_every(DISK_ASKED_EVERY, || clock()).await }
+        };
+        tracker.spawn(background.clone().run_until_cancelled_owned(asking));
         {
             let stop = background.clone();
             tracker.spawn(async move { authenticator.keep_fresh(stop).await });

@@ -275,11 +275,7 @@ impl State {
     fn apply_one(&mut self, revision: u64, edit: Edit) {
         match edit {
             Edit::PutTenant { tenant, settings } => {
-                // Overrides were checked when they were set; node defaults that changed since cannot break them.
-                let limits = self
-                    .defaults
-                    .with(&settings.overrides)
-                    .unwrap_or(self.defaults);
+                let limits = limits_of(&tenant, &self.defaults, &settings.overrides);
                 let settings = Revised {
                     revision,
                     value: settings,
@@ -482,6 +478,21 @@ impl State {
     }
 }
 
+/// What holds for a tenant. Its overrides were checked when they were set; the node's defaults may have changed since,
+/// and of two limits that go together only one may be the tenant's own.
+fn limits_of(tenant: &TenantName, defaults: &Limits, overrides: &LimitOverrides) -> Limits {
+    let (limits, refused) = defaults.with_fitting(overrides);
+    for (row, error) in refused {
+        tracing::warn!(
+            %tenant,
+            limit = row.name,
+            %error,
+            "a tenant's own limit no longer fits this node's defaults, which hold instead"
+        );
+    }
+    limits
+}
+
 /// A part of the routing table that an edit may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Affected {
@@ -525,4 +536,42 @@ fn wildcards_above(host: &HostPattern) -> impl Iterator<Item = HostPattern> {
 
 fn path_text(path: &PathPrefix) -> String {
     path.as_str().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_that_fit_outlive_one_that_no_longer_does() {
+        let mut defaults = Limits::default();
+        defaults.log_burst_bytes_max = 1024;
+        defaults.log_line_bytes_max = 512;
+        let overrides = LimitOverrides {
+            concurrent_requests_max: Some(3),
+            log_line_bytes_max: Some(2048),
+            routes_max: Some(5),
+            ..LimitOverrides::default()
+        };
+        assert!(defaults.with(&overrides).is_err());
+        let mut state = State::new(defaults);
+        let tenant: TenantName = "acme".parse().unwrap();
+        let settings = TenantSettings {
+            created_at_s: 1,
+            overrides,
+            hosts: Vec::new(),
+            suspended: false,
+        };
+        let edit = Edit::PutTenant {
+            tenant: tenant.clone(),
+            settings,
+        };
+        state.apply(1, vec![edit]);
+        let kept = &state.tenants[&tenant];
+        assert_eq!(kept.limits.concurrent_requests_max, 3);
+        assert_eq!(kept.limits.routes_max, 5);
+        assert_eq!(kept.limits.log_line_bytes_max, 512);
+        // Lower defaults of another day lose nothing: what was asked for is still there.
+        assert_eq!(kept.settings.value.overrides, overrides);
+    }
 }

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::sockets::Listeners;
 use crate::link::{
-    ArtifactName, FrameError, GuestLine, LinkReader, LinkWriter, TableChange, ToControl, ToWorker,
-    WorkerReport, WorkerStart, split,
+    ArtifactName, FROM_WORKER_BYTES_MAX, FrameError, GuestLine, LinkReader, LinkWriter,
+    TableChange, ToControl, ToWorker, WorkerReport, WorkerStart, split,
 };
 use crate::logging;
 
@@ -245,7 +245,8 @@ impl Supervisor {
             .map_err(WorkerFailure::Start)?;
         let pid = child.id().unwrap_or(0);
         self.standing.send_modify(|standing| standing.pid = pid);
-        let (reader, mut writer) = split(ours).map_err(WorkerFailure::Start)?;
+        let (reader, mut writer) =
+            split(ours, FROM_WORKER_BYTES_MAX).map_err(WorkerFailure::Start)?;
         let sockets: Vec<_> = self.listeners.sockets().iter().map(AsFd::as_fd).collect();
         writer
             .send(&ToWorker::Start(self.start.clone()), &sockets)

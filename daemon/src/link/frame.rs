@@ -15,8 +15,15 @@ use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-/// The longest payload of one frame, in bytes: the routing table of a full node in one piece.
-pub const FRAME_BYTES_MAX: usize = 64 << 20;
+/// The longest payload that control sends a worker, in bytes: the routing table of a full node in one piece. No frame
+/// is ever longer.
+pub const TO_WORKER_BYTES_MAX: usize = 64 << 20;
+/// The longest payload that control takes from a worker, in bytes: a report on every tenant. Guests' code runs there:
+/// what it may make control allocate is bounded by what it needs.
+pub const FROM_WORKER_BYTES_MAX: usize = 16 << 20;
+/// The longest payload between control and a compile child, in bytes: an inspection with as many imports and exports,
+/// of names as long, as one may have.
+pub const COMPILE_BYTES_MAX: usize = 1 << 20;
 /// Most open files in one frame: the listening sockets of a node.
 const FILES_MAX: usize = 128;
 /// `[payload bytes, files]`, both `u32` in native order: both ends are on one machine.
@@ -33,29 +40,35 @@ pub enum FrameError {
     Io(#[from] io::Error),
     /// More than a frame may carry.
     #[error(
-        "a frame of {bytes} bytes and {files} files; at most {FRAME_BYTES_MAX} and {FILES_MAX} are allowed"
+        "a frame of {bytes} bytes and {files} files; at most {bytes_max} and {FILES_MAX} are allowed"
     )]
     TooLarge {
         /// Payload length.
         bytes: usize,
         /// Open files.
         files: usize,
+        /// The longest payload taken here.
+        bytes_max: usize,
     },
     /// Not what the other end of the same build would send.
     #[error("a frame that is not well formed")]
     Malformed(#[from] postcard::Error),
 }
 
-/// Makes a connected socket into its two halves.
+/// Makes a connected socket into its two halves. The reader takes payloads of at most `received_bytes_max` bytes.
 ///
 /// # Errors
 /// If the socket cannot be made non-blocking or registered; must be called inside a tokio runtime.
-pub fn split(socket: StdUnixStream) -> io::Result<(LinkReader, LinkWriter)> {
+pub fn split(
+    socket: StdUnixStream,
+    received_bytes_max: usize,
+) -> io::Result<(LinkReader, LinkWriter)> {
     socket.set_nonblocking(true)?;
     let socket = Arc::new(UnixStream::from_std(socket)?);
     Ok((
         LinkReader {
             socket: Arc::clone(&socket),
+            received_bytes_max,
         },
         LinkWriter {
             socket,
@@ -67,6 +80,7 @@ pub fn split(socket: StdUnixStream) -> io::Result<(LinkReader, LinkWriter)> {
 /// The receiving half.
 pub struct LinkReader {
     socket: Arc<UnixStream>,
+    received_bytes_max: usize,
 }
 
 /// The sending half.
@@ -96,8 +110,9 @@ impl LinkWriter {
         let too_large = FrameError::TooLarge {
             bytes: payload,
             files: files.len(),
+            bytes_max: TO_WORKER_BYTES_MAX,
         };
-        if payload > FRAME_BYTES_MAX || files.len() > FILES_MAX {
+        if payload > TO_WORKER_BYTES_MAX || files.len() > FILES_MAX {
             return Err(too_large);
         }
         let (Ok(payload), Ok(count)) = (u32::try_from(payload), u32::try_from(files.len())) else {
@@ -143,19 +158,18 @@ impl LinkReader {
         let mut header = [0; HEADER_BYTES];
         self.fill(&mut header, &mut files).await?;
         let (payload_bytes, count) = unpack(header);
-        if payload_bytes > FRAME_BYTES_MAX || count > FILES_MAX {
-            return Err(FrameError::TooLarge {
-                bytes: payload_bytes,
-                files: count,
-            });
+        let too_large = |files| FrameError::TooLarge {
+            bytes: payload_bytes,
+            files,
+            bytes_max: self.received_bytes_max,
+        };
+        if payload_bytes > self.received_bytes_max || count > FILES_MAX {
+            return Err(too_large(count));
         }
         let mut payload = vec![0; payload_bytes];
         self.fill(&mut payload, &mut files).await?;
         if files.len() != count {
-            return Err(FrameError::TooLarge {
-                bytes: payload_bytes,
-                files: files.len(),
-            });
+            return Err(too_large(files.len()));
         }
         Ok((postcard::from_bytes(&payload)?, files))
     }
@@ -238,7 +252,10 @@ mod tests {
 
     fn pair() -> ((LinkReader, LinkWriter), (LinkReader, LinkWriter)) {
         let (a, b) = StdUnixStream::pair().unwrap();
-        (split(a).unwrap(), split(b).unwrap())
+        (
+            split(a, TO_WORKER_BYTES_MAX).unwrap(),
+            split(b, TO_WORKER_BYTES_MAX).unwrap(),
+        )
     }
 
     #[tokio::test]
@@ -290,12 +307,44 @@ mod tests {
 
     #[tokio::test]
     async fn a_frame_that_announces_too_much_is_refused_before_it_is_read() {
-        let (mut a, b) = StdUnixStream::pair().unwrap();
-        let (mut reader, _writer) = split(b).unwrap();
-        a.write_all(&pack(u32::MAX, 0)).unwrap();
+        for bytes_max in [
+            TO_WORKER_BYTES_MAX,
+            FROM_WORKER_BYTES_MAX,
+            COMPILE_BYTES_MAX,
+        ] {
+            for announced in [u32::try_from(bytes_max).unwrap() + 1, u32::MAX] {
+                let (mut a, b) = StdUnixStream::pair().unwrap();
+                let (mut reader, _writer) = split(b, bytes_max).unwrap();
+                a.write_all(&pack(announced, 0)).unwrap();
+                let error = reader.receive::<String>().await.unwrap_err();
+                assert_eq!(
+                    error.to_string(),
+                    format!(
+                        "a frame of {announced} bytes and 0 files; \
+                         at most {bytes_max} and 128 are allowed"
+                    )
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_as_long_as_is_taken_arrives() {
+        let (a, b) = StdUnixStream::pair().unwrap();
+        let (_, mut writer) = split(a, 0).unwrap();
+        let (mut reader, _) = split(b, 1000).unwrap();
+        // Postcard puts the length, in two bytes, before the text.
+        let (fits, longer) = ("x".repeat(998), "x".repeat(999));
+        writer.send(&fits, &[]).await.unwrap();
+        assert_eq!(reader.receive::<String>().await.unwrap().0, fits);
+        writer.send(&longer, &[]).await.unwrap();
         assert!(matches!(
             reader.receive::<String>().await,
-            Err(FrameError::TooLarge { .. })
+            Err(FrameError::TooLarge {
+                bytes: 1001,
+                bytes_max: 1000,
+                ..
+            })
         ));
     }
 }

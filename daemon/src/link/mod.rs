@@ -9,7 +9,10 @@
 mod frame;
 mod message;
 
-pub use frame::{FRAME_BYTES_MAX, FrameError, LinkReader, LinkWriter, split};
+pub use frame::{
+    COMPILE_BYTES_MAX, FROM_WORKER_BYTES_MAX, FrameError, LinkReader, LinkWriter,
+    TO_WORKER_BYTES_MAX, split,
+};
 pub use message::{
     ArtifactName, GuestLine, ModuleTarget, TableChange, TenantCounts, TenantLimits, ToControl,
     ToWorker, WorkerReport, WorkerStart, World,

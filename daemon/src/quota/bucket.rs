@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Tokens that refill at a rate up to a burst. Whole tokens only; what is less than one is kept as time, so that no
-/// rounding is ever lost.
+/// Tokens that refill at a rate up to a burst. Whole tokens only; what is less than one is kept as time, so that
+/// rounding makes none and costs less than a nanosecond a refill.
 #[derive(Debug)]
 pub struct TokenBucket {
     tokens: u64,
@@ -41,8 +41,9 @@ impl TokenBucket {
             self.tokens = burst;
             self.refilled_at = now;
         } else if earned > 0 {
-            // Advance by exactly the time that the whole tokens took; the rest goes on counting.
-            let nanos = u128::from(earned) * 1_000_000_000 / u128::from(rate_per_s);
+            // Advance by the time that the whole tokens took, rounded up to the nanosecond so that none is ever made of
+            // rounding; the rest goes on counting.
+            let nanos = (u128::from(earned) * 1_000_000_000).div_ceil(u128::from(rate_per_s));
             self.refilled_at += Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         }
     }
@@ -75,9 +76,11 @@ mod tests {
             let mut now = start;
             let mut given = 0u128;
             let mut capped = false;
-            for nanos in steps {
+            // Emptied first: what a full bucket would have earned is not owed.
+            for nanos in std::iter::once(0).chain(steps) {
                 now += Duration::from_nanos(nanos);
-                capped |= u128::from(nanos) * u128::from(rate) / 1_000_000_000 >= u128::from(burst);
+                // With what was left of the step before, one more may come.
+                capped |= u128::from(nanos) * u128::from(rate) / 1_000_000_000 + 1 >= u128::from(burst);
                 while bucket.take(1, rate, burst, now) {
                     given += 1;
                 }

@@ -36,6 +36,7 @@
 //! Components, the large part of a node's data, are files of their own: [`blobs`].
 
 pub mod blobs;
+mod canary;
 mod contents;
 mod disk;
 mod error;

@@ -22,7 +22,8 @@ use crate::engine::{Resident, Ticker, runtime_config};
 use crate::gateway::{Acceptor, Gateway, LineSender, Settings, TableBuilder, TrustedProxies};
 use crate::host::linker;
 use crate::link::{
-    FrameError, GuestLine, LinkReader, LinkWriter, ToControl, ToWorker, WorkerStart, split,
+    FrameError, GuestLine, LinkReader, LinkWriter, TO_WORKER_BYTES_MAX, ToControl, ToWorker,
+    WorkerStart, split,
 };
 use crate::logging;
 
@@ -76,7 +77,8 @@ async fn run() -> Result<(), WorkerError> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(WorkerError::NoLink)?;
-    let (mut reader, writer) = split(UnixStream::from(socket)).map_err(WorkerError::NoLink)?;
+    let (mut reader, writer) =
+        split(UnixStream::from(socket), TO_WORKER_BYTES_MAX).map_err(WorkerError::NoLink)?;
     let (ToWorker::Start(start), sockets) = reader.receive().await? else {
         return Err(WorkerError::NoStart);
     };

@@ -9,10 +9,10 @@ use super::*;
 use crate::store::disk::DurableFile;
 
 /// A disk that works for a while.
-struct FailingFile {
-    inner: Box<dyn DurableFile>,
-    syncs_left: u32,
-    bytes_left: usize,
+pub(super) struct FailingFile {
+    pub(super) inner: Box<dyn DurableFile>,
+    pub(super) syncs_left: u32,
+    pub(super) bytes_left: usize,
 }
 
 impl DurableFile for FailingFile {

@@ -1,5 +1,6 @@
 //! The store as a whole: what it keeps, what it refuses, and what it mends.
 
+mod canary;
 mod cost;
 mod fault;
 mod mend;
