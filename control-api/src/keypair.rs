@@ -4,7 +4,7 @@
 //! openssl understands. Never prints a private key.
 
 use std::fs::OpenOptions;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -121,25 +121,17 @@ impl PrivateKey {
         Self::from_pkcs8(&pkcs8).ok_or_else(|| not_a_key("its body holds another kind of key"))
     }
 
-    /// Writes a new file that only its owner can read (mode 0600); an existing one is never overwritten.
+    /// Writes a new file that only its owner can read (mode 0600); an existing one is never overwritten. The file
+    /// appears whole, and after this returned it survives a power cut.
     ///
     /// # Errors
     /// [`KeyFileError::File`], also where the file is already there.
     pub fn write_new(&self, path: &Path) -> Result<(), KeyFileError> {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .and_then(|mut file| {
-                file.write_all(self.pem().as_bytes())?;
-                file.sync_all()
-            })
-            .map_err(|source| KeyFileError::File {
-                path: path.to_owned(),
-                doing: "written",
-                source,
-            })
+        write_whole_new(path, self.pem().as_bytes()).map_err(|source| KeyFileError::File {
+            path: path.to_owned(),
+            doing: "written",
+            source,
+        })
     }
 
     fn pem(&self) -> String {
@@ -246,6 +238,50 @@ pub fn jwks_document(keys: &[PublicJwk]) -> String {
     text
 }
 
+/// A power cut between a name and its contents would leave half a key, which nobody could use and which would stand in
+/// the way of a new one: hence a temporary name first. What a cut left under that name is replaced.
+fn write_whole_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = Path::new(&temporary);
+    match std::fs::remove_file(temporary) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
+    let named = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| name_new(temporary, path));
+    let removed = std::fs::remove_file(temporary);
+    named?;
+    if let Err(error) = removed
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// A second name, since that fails where the name is taken; on filesystems without (FAT on a card) a rename does.
+fn name_new(temporary: &Path, path: &Path) -> io::Result<()> {
+    match std::fs::hard_link(temporary, path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !path.exists() => {
+            std::fs::rename(temporary, path)
+        }
+        linked => linked,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -266,6 +302,19 @@ mod tests {
             key.write_new(&path),
             Err(KeyFileError::File { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists
         ));
+        assert_eq!(PrivateKey::read(&path).unwrap().public(), key.public());
+        let names = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(names, 1, "nothing unfinished stays");
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_key_does_not_stand_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pem");
+        std::fs::write(folder.path().join("key.pem.tmp"), "half").unwrap();
+        let key = PrivateKey::generate().unwrap();
+        key.write_new(&path).unwrap();
+        assert_eq!(PrivateKey::read(&path).unwrap().public(), key.public());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use edge_config::{Config, Digest, ModuleName, RawConfig, RouteId, TenantName};
 use serde_json::json;
 
 use crate::control::{Node, Started};
+use crate::durable::create_private_dir;
 use crate::logging;
 
 /// The component that a fresh node serves: `tests/guests/hello`.
@@ -125,7 +126,7 @@ async fn set_up(data: &Path, started: &Started) -> Result<serde_json::Value, Box
         .as_deref()
         .ok_or("the node has no admin key of its own")?;
     let folder = data.join("dev");
-    std::fs::create_dir_all(&folder)?;
+    create_private_dir(&folder)?;
     let token_file = folder.join("token");
     let token = admin_token(admin_key)?;
     write_private(&token_file, &token)?;

@@ -6,6 +6,7 @@
 pub mod artifact;
 pub mod control;
 pub mod dev;
+mod durable;
 pub mod engine;
 pub mod gateway;
 mod hex;

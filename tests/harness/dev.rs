@@ -38,7 +38,7 @@ impl DevNode {
         ];
         let began = Instant::now();
         let log = data.with_extension("log");
-        let mut process = Process::start(littorald(), &arguments, Stdio::piped(), &log);
+        let mut process = Process::start(littorald(), &arguments, &[], Stdio::piped(), &log);
         let stdout = tokio::process::ChildStdout::from_std(process.stdout()).expect("a pipe");
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(LINE_MAX, lines.next_line()).await;

@@ -1,5 +1,6 @@
 //! A node of its own: `littorald run`, with a folder, a configuration and free ports.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ pub struct TestEdge {
     http: SocketAddr,
     client: Client,
     issuer: Option<Arc<PrivateKey>>,
+    environment: Vec<(String, OsString)>,
 }
 
 impl Builder {
@@ -78,14 +80,17 @@ impl Builder {
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect();
         std::fs::write(home.join("littoral.toml"), text).expect("the folder is ours");
-        let mut process = start(home);
-        let (client, http) = ready(home, self.issuer.as_deref(), &mut process).await;
+        let mut process = start(home, &[]);
+        let Some((client, http)) = ready(home, self.issuer.as_deref(), &mut process).await else {
+            panic!("littorald ended:\n{}", process.log_tail());
+        };
         TestEdge {
             home: self.home,
             process,
             http,
             client,
             issuer: self.issuer,
+            environment: Vec::new(),
         }
     }
 }
@@ -107,22 +112,23 @@ fn text(path: &Path) -> serde_json::Value {
         .into()
 }
 
-fn start(home: &Path) -> Process {
+fn start(home: &Path, environment: &[(String, OsString)]) -> Process {
     let config = home.join("littoral.toml");
     let arguments = ["run", "--config", config.to_str().expect("a plain name")];
-    Process::start(littorald(), &arguments, Stdio::null(), &home.join("log"))
+    let log = home.join("log");
+    Process::start(littorald(), &arguments, environment, Stdio::null(), &log)
 }
 
-/// Waits until a node serves; gives its client and where it serves.
+/// Waits until a node serves; gives its client and where it serves, or nothing if it has ended instead.
 async fn ready(
     home: &Path,
     issuer: Option<&PrivateKey>,
     process: &mut Process,
-) -> (Client, SocketAddr) {
+) -> Option<(Client, SocketAddr)> {
     let key = home.join("data/keys/admin.key");
     until("the node is ready", async || {
-        if let Some(status) = process.ended() {
-            panic!("littorald ended with {status}:\n{}", process.log_tail());
+        if process.ended().is_some() {
+            return Some(None);
         }
         let client = match issuer {
             Some(issuer) => client_of(home, issuer),
@@ -130,7 +136,7 @@ async fn ready(
         };
         client.ready().await.ok()?;
         let status = client.status().await.ok()?;
-        Some((client, status.http.first()?.parse().ok()?))
+        Some(Some((client, status.http.first()?.parse().ok()?)))
     })
     .await
 }
@@ -340,10 +346,28 @@ impl TestEdge {
 
     /// Starts the node again on the same folder and configuration; the old process must have ended.
     pub async fn start_again(&mut self) {
+        if !self.try_start_again().await {
+            panic!("littorald ended:\n{}", self.process.log_tail());
+        }
+    }
+
+    /// The same, where the node may end before it serves: then `false`.
+    pub async fn try_start_again(&mut self) -> bool {
         assert!(self.process.ended().is_some(), "the node still runs");
-        self.process = start(self.home.path());
+        self.process = start(self.home.path(), &self.environment);
         let issuer = self.issuer.as_deref();
-        (self.client, self.http) = ready(self.home.path(), issuer, &mut self.process).await;
+        match ready(self.home.path(), issuer, &mut self.process).await {
+            Some((client, http)) => {
+                (self.client, self.http) = (client, http);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Variables that the node is started with from the next start on.
+    pub fn set_environment(&mut self, environment: Vec<(String, OsString)>) {
+        self.environment = environment;
     }
 
     /// Stops and starts it.

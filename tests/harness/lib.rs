@@ -14,6 +14,7 @@
 )]
 
 mod binary;
+mod changes;
 mod dev;
 mod edge;
 pub mod powerloss;
@@ -23,6 +24,7 @@ mod wait;
 mod wire;
 
 pub use binary::{cli, littorald};
+pub use changes::{Change, Model};
 pub use dev::DevNode;
 pub use edge::{Builder, Shared, SharedEdge, TestEdge};
 pub use process::{Process, end, environment, open_files};
@@ -50,8 +52,13 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 
 /// Runs a test's body.
 pub fn run<T>(test: impl Future<Output = T>) -> T {
+    run_within(TEST_MAX, test)
+}
+
+/// Runs a test's body that may take longer than most.
+pub fn run_within<T>(most: Duration, test: impl Future<Output = T>) -> T {
     RUNTIME.block_on(async {
-        tokio::time::timeout(TEST_MAX, test)
+        tokio::time::timeout(most, test)
             .await
             .expect("the test ends within its time")
     })

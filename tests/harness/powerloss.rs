@@ -9,13 +9,15 @@
 //! - what was not synced is lost ([`Survival::Strict`]), or survives by the throw of a coin ([`Survival::Mixed`]):
 //!   each name by its own coin, each write whole, not at all, or in some of its 512-byte sectors, in any order.
 //!
-//! The shim sees calls that go through libc: durable files in this project use `std::fs`. Made for whole daemons as
-//! well as for small programs; every process with the variables set appends to the same log.
+//! Modes are not kept: what survives is its user's alone, as everything is that the daemon makes.
+//!
+//! The shim sees calls that go through libc, which `std::fs` does, and rustix as this project builds it. Made for whole
+//! daemons as well as for small programs; every process with the variables set appends to the same log.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -161,6 +163,17 @@ impl Watch {
 pub struct Coins(pub u64);
 
 impl Coins {
+    /// Others at each run, from a seed that is printed.
+    #[must_use]
+    pub fn thrown() -> Self {
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("the clock is past 1970");
+        let seed = u64::try_from(since.as_nanos() % u128::from(u64::MAX)).unwrap_or(0);
+        println!("seed {seed}");
+        Self(seed)
+    }
+
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -464,12 +477,17 @@ impl Disk {
     /// Writes what is durable below `path`.
     fn write(&self, node: Node, path: &Path) -> io::Result<()> {
         match self.nodes.get(node) {
-            Some(Content::File { durable, .. }) => {
-                fs::write(path, durable).map_err(|error| at(path, error))
-            }
+            Some(Content::File { durable, .. }) => File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .and_then(|mut file| file.write_all(durable))
+                .map_err(|error| at(path, error)),
             Some(Content::Dir { durable, .. }) => {
                 if !path.is_dir() {
-                    fs::create_dir(path).map_err(|error| at(path, error))?;
+                    let private = DirBuilder::new().mode(0o700).create(path);
+                    private.map_err(|error| at(path, error))?;
                 }
                 durable
                     .iter()

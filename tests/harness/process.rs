@@ -1,5 +1,6 @@
 //! One process of a node, by its id: its end, and what `/proc` says of it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,8 +17,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program in an environment that holds nothing of the tests'; its log is appended to.
-    pub fn start(program: &Path, arguments: &[&str], stdout: Stdio, log: &Path) -> Self {
+    /// Starts a program in an environment that holds nothing of the tests' but `environment`; its log is appended to.
+    pub fn start(
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(String, OsString)],
+        stdout: Stdio,
+        log: &Path,
+    ) -> Self {
         let file = File::options()
             .append(true)
             .create(true)
@@ -27,6 +34,7 @@ impl Process {
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(file)

@@ -28,11 +28,25 @@ impl Tenant {
     /// Makes a key and has the tenant, which is there, trust it.
     pub async fn with_new_key(client: Client, name: TenantName) -> Self {
         let key = Arc::new(PrivateKey::generate().expect("a key"));
+        let tenant = Self::with_key(client, name, key).await;
+        tenant.expect("the key is taken")
+    }
+
+    /// Has the tenant, which is there, trust this key.
+    ///
+    /// # Errors
+    /// The node's refusal, or its silence.
+    pub async fn with_key(
+        client: Client,
+        name: TenantName,
+        key: Arc<PrivateKey>,
+    ) -> Result<Self, ClientError> {
         let kid = key.kid().parse().expect("a thumbprint is a key id");
         let public = key.public();
-        let put = client.put_key(&name, &kid, &public, Precondition::None);
-        put.await.expect("the key is taken");
-        Self { client, name, key }
+        client
+            .put_key(&name, &kid, &public, Precondition::None)
+            .await?;
+        Ok(Self { client, name, key })
     }
 
     /// Its name.

@@ -14,7 +14,7 @@
  * what a real one would add is the very thing the log stands for. sync_file_range is carried out and logged as
  * nothing, for it makes nothing durable.
  *
- * What it does not see: writes through mappings, system calls made without libc (rustix, io_uring), stdio streams,
+ * What it does not see: writes through mappings, system calls made without libc (io_uring), stdio streams,
  * symbolic links. copy_file_range, sendfile and splice into a watched file are answered with EINVAL or EXDEV, on
  * which their callers fall back to read and write.
  *

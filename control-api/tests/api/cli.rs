@@ -168,7 +168,9 @@ async fn a_dry_run_deploys_nothing() {
     );
     shell.fails("module show --tenant acme hello", 1).await;
     std::fs::write(shell.folder.join("hello.wasm"), "text").unwrap();
-    let text = shell.ok(&line).await;
+    let refused = shell.run(&line).await;
+    assert_eq!(refused.status.code(), Some(1), "a script can tell");
+    let text = String::from_utf8(refused.stdout).unwrap();
     assert!(
         text.contains("The bytes are not a WebAssembly component"),
         "{text}"

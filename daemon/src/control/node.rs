@@ -23,6 +23,7 @@ use super::{Control, plane};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
+use crate::durable::create_private_dir;
 use crate::engine::{EngineShape, ShapeError};
 use crate::link::WorkerStart;
 use crate::metrics::Metrics;
@@ -402,14 +403,8 @@ fn admin_server(
     Ok(Server::bind(listen, api)?)
 }
 
-/// Makes a directory that only this user may enter.
 fn make_private_dir(path: &Path) -> Result<(), NodeError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|source| NodeError::Directory {
+    create_private_dir(path).map_err(|source| NodeError::Directory {
         path: path.to_owned(),
         source,
     })

@@ -23,7 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aws_lc_rs::digest::{Context, SHA256};
 use edge_config::Digest;
 
-use super::disk::{create_dir, free_bytes, sync_dir};
+use super::disk::free_bytes;
+use crate::durable::{create_private_dir, sync_dir};
 use crate::hex::{hex, random_id};
 
 const INCOMING_DIR: &str = "incoming";
@@ -175,7 +176,7 @@ impl Blobs {
     pub fn open(root: impl Into<PathBuf>, reserve_bytes: u64) -> Result<Self, BlobError> {
         let root = root.into();
         let incoming = root.join(INCOMING_DIR);
-        create_dir(&incoming).map_err(failed("create", &incoming))?;
+        create_private_dir(&incoming).map_err(failed("create", &incoming))?;
         for entry in fs::read_dir(&incoming).map_err(failed("list", &incoming))? {
             let path = entry.map_err(failed("list", &incoming))?.path();
             fs::remove_file(&path).map_err(failed("remove", &path))?;

@@ -26,7 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::contents::{Contents, Write};
-use super::disk::{DurableFile, sync_dir};
+use super::disk::DurableFile;
+use crate::durable::sync_dir;
 
 /// The largest piece of a value kept under one sled key, in bytes.
 const PIECE_BYTES_MAX: usize = 4096;

@@ -68,8 +68,8 @@ pub use record::{
 };
 pub use recover::Recovery;
 
+use crate::durable::create_private_dir;
 use contents::Write;
-use disk::create_dir;
 use error::{chain, io_error};
 use ledger::Reader;
 use recover::Recovered;
@@ -237,7 +237,7 @@ impl Store {
     /// state was written by a build that knows more, [`StoreError::Io`] for what the system refuses.
     pub fn open(options: StoreOptions) -> Result<Opened, StoreError> {
         let StoreOptions { dir, .. } = &options;
-        create_dir(dir).map_err(io_error("create", dir))?;
+        create_private_dir(dir).map_err(io_error("create", dir))?;
         let lock = lock(dir)?;
         let recovered = recover::recover(dir, options.cache_bytes())?;
         Self::start(options, lock, recovered)

@@ -22,10 +22,10 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::contents::Contents;
-use super::disk::{create_dir, sync_dir};
 use super::error::{StoreError, chain, io_error};
 use super::export::{self, Export};
 use super::ledger::Ledger;
+use crate::durable::{create_private_dir, sync_dir};
 
 /// sled's directory.
 const LEDGER_DIR: &str = "sled";
@@ -110,7 +110,7 @@ pub(super) struct Recovered {
 /// Opens both copies and makes them one.
 pub(super) fn recover(dir: &Path, cache_bytes: u64) -> Result<Recovered, StoreError> {
     let export_dir = dir.join(EXPORT_DIR);
-    create_dir(&export_dir).map_err(io_error("create", &export_dir))?;
+    create_private_dir(&export_dir).map_err(io_error("create", &export_dir))?;
     let new_dir = dir.join(LEDGER_NEW_DIR);
     if new_dir.exists() {
         fs::remove_dir_all(&new_dir).map_err(io_error("remove", &new_dir))?;

@@ -12,6 +12,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use crate::durable::create_private_dir;
+
 const DIR: OFlags = OFlags::DIRECTORY
     .union(OFlags::RDONLY)
     .union(OFlags::NOFOLLOW)
@@ -19,7 +21,7 @@ const DIR: OFlags = OFlags::DIRECTORY
 
 /// Opens a folder that only this user may change, making it if it is not there.
 pub(super) fn open_private_dir(path: &Path) -> io::Result<OwnedFd> {
-    std::fs::create_dir_all(path)?;
+    create_private_dir(path)?;
     let dir = openat(CWD, path, DIR, Mode::empty())?;
     let stat = fstat(&dir)?;
     if !is_ours(&stat) {

@@ -17,8 +17,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::contents::{Change, Contents};
-use super::disk::{DurableFile, free_bytes, sync_dir, write_whole};
+use super::disk::{DurableFile, free_bytes};
 use super::error::{StoreError, io_error};
+use crate::durable::{sync_dir, write_whole};
 
 /// The journal is at least this long before it is compacted, in bytes.
 pub(super) const JOURNAL_BYTES_MIN: u64 = 1024 * 1024;
