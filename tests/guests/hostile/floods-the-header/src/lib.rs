@@ -1,13 +1,13 @@
-//! Adds header fields until it is refused, and sends them all. A host that never refuses ends it by its memory.
+//! Adds header fields until it is refused, or as many as the query says with fields=N, and sends them all.
 
 use p2::Target;
 use wasip2::http::types::{
     Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
 
-fn misbehave(_target: &Target, _request: IncomingRequest, out: ResponseOutparam) {
+fn misbehave(target: &Target, _request: IncomingRequest, out: ResponseOutparam) {
     let fields = Fields::new();
-    for number in 0_u64.. {
+    for number in 0..target.number("fields", u64::MAX) {
         if fields.append(&format!("x-{number}"), b"flood").is_err() {
             break;
         }

@@ -1,4 +1,4 @@
-//! Tries header names and values that would end a line or a header, or are the host its own, and answers how each fared.
+//! Tries header names and values that would end a line or a header, or are the host's own, and answers how each fared.
 
 use p2::Target;
 use wasip2::http::types::{

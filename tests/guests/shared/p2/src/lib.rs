@@ -28,30 +28,6 @@ pub fn answer(out: ResponseOutparam, status: u16, text: &str) {
     }
 }
 
-/// Makes the guest whose requests all go to a function of the target, the request and the
-/// outparam: all but `/ok`, which answers, to show that the guest is still served.
-#[macro_export]
-macro_rules! misbehaves {
-    ($misbehave:path) => {
-        struct Hostile;
-
-        impl ::wasip2::exports::http::incoming_handler::Guest for Hostile {
-            fn handle(
-                request: ::wasip2::http::types::IncomingRequest,
-                out: ::wasip2::http::types::ResponseOutparam,
-            ) {
-                let target = $crate::target(&request);
-                match target.path() {
-                    "/ok" => $crate::answer(out, 200, "ok\n"),
-                    _ => $misbehave(&target, request, out),
-                }
-            }
-        }
-
-        ::wasip2::http::proxy::export!(Hostile);
-    };
-}
-
 /// Answers 404, for the paths that a guest does not know.
 pub fn unknown_path(out: ResponseOutparam) {
     answer(out, 404, "this guest knows no such path\n");
@@ -126,4 +102,28 @@ impl From<StreamError> for Gone {
     fn from(_: StreamError) -> Self {
         Self
     }
+}
+
+/// Makes the guest whose requests all go to a function of the target, the request and the
+/// outparam: all but `/ok`, which answers, to show that the guest is still served.
+#[macro_export]
+macro_rules! misbehaves {
+    ($misbehave:path) => {
+        struct Hostile;
+
+        impl ::wasip2::exports::http::incoming_handler::Guest for Hostile {
+            fn handle(
+                request: ::wasip2::http::types::IncomingRequest,
+                out: ::wasip2::http::types::ResponseOutparam,
+            ) {
+                let target = $crate::target(&request);
+                match target.path() {
+                    "/ok" => $crate::answer(out, 200, "ok\n"),
+                    _ => $misbehave(&target, request, out),
+                }
+            }
+        }
+
+        ::wasip2::http::proxy::export!(Hostile);
+    };
 }
