@@ -94,6 +94,9 @@ pub struct Usage {
     pub component_bytes: u64,
     /// Log bytes dropped by the rate limit.
     pub log_bytes_dropped: u64,
+    /// Workers that died while they ran a guest of this tenant. After the second within ten minutes the tenant is not
+    /// served for a while.
+    pub worker_crashes: u64,
     /// The limits these figures stand beside.
     pub limits: Limits,
 }

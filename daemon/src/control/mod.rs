@@ -7,6 +7,7 @@
 mod change;
 mod collect;
 mod compile;
+mod crashes;
 mod dry_run;
 mod edit;
 mod jobs;
@@ -35,10 +36,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
+use crate::confine::{Orders, Strictness};
 use crate::engine::EngineShape;
 use crate::link::ArtifactName;
 use crate::metrics::Metrics;
 use crate::store::{Health, Store, blobs::Blobs};
+use crashes::Crashes;
 use jobs::Jobs;
 use logs::LogRings;
 use state::{NameArtifacts, State};
@@ -78,6 +81,8 @@ pub struct Control {
     jobs: Jobs,
     supervisor: Supervisor,
     metrics: Metrics,
+    /// Held for as long as it takes to look one tenant up.
+    crashes: std::sync::Mutex<Crashes>,
     logs: LogRings,
     collect: Notify,
     tracker: TaskTracker,
@@ -111,6 +116,11 @@ impl Control {
 
     fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How the processes that handle tenants' code are confined.
+    fn orders(&self) -> Orders {
+        orders(&self.config)
     }
 
     fn supervisor(&self) -> &Supervisor {
@@ -158,6 +168,9 @@ impl Control {
     fn forget_tenant(&self, tenant: &TenantName) {
         self.metrics.forget(tenant.as_str());
         self.logs.forget(tenant.as_str());
+        let mut crashes = self.crashes.lock().unwrap_or_else(PoisonError::into_inner);
+        crashes.forget(tenant);
+        drop(crashes);
         self.collect_soon();
     }
 }
@@ -194,4 +207,16 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| internal(&error))
+}
+
+/// What the configuration says of confinement, for the processes that it is for.
+fn orders(config: &Config) -> Orders {
+    Orders {
+        strictness: match config.worker.confinement {
+            edge_config::Strictness::Enforce => Strictness::Enforce,
+            edge_config::Strictness::Log => Strictness::Log,
+            edge_config::Strictness::Off => Strictness::Off,
+        },
+        user: (config.worker.user_id != 0).then_some(config.worker.user_id),
+    }
 }

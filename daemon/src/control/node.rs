@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, system_clock
 use control_api::server::{ApiOptions, ListenError as AdminListenError, ListenOptions, Server};
 use control_api::view::NodeState;
 use edge_config::Config;
+use rustix::fs::{Mode, OFlags, open};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +25,7 @@ use super::{Control, plane};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
+use crate::confine::Orders;
 use crate::durable::create_private_dir;
 use crate::engine::{EngineShape, ShapeError};
 use crate::link::WorkerStart;
@@ -145,16 +148,18 @@ impl Node {
             bounds,
         )
         .map_err(|source| NodeError::Directory {
-            path: artifacts,
+            path: artifacts.clone(),
             source,
         })?;
+        let folder = open_folder(&artifacts)?;
         let blobs = Blobs::open(data.join("components"), DISK_RESERVE_BYTES)?;
         let threads = match config.http.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => usize::try_from(threads).unwrap_or(1),
         };
         let listeners = Listeners::bind(&config.http.listen, threads)?;
-        let start = worker_start(&config, &shape, threads);
+        let orders = super::orders(&config);
+        let start = worker_start(&config, orders, &shape, threads);
         let backoff = Backoff {
             min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
             max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
@@ -180,15 +185,16 @@ impl Node {
             artifact_names: std::sync::RwLock::default(),
             publishing: std::sync::Mutex::default(),
             supplying: std::sync::Mutex::default(),
-            compiler: Compiler::of_this_program(),
+            compiler: Compiler::of_this_program().confined(orders),
             compile_limits: compile_limits(&config, threads),
             compile_queue: CompileQueue::new(1, queue_max),
             dry_run_queue: CompileQueue::new(DRY_RUNS_AT_ONCE, queue_max),
             shape,
             uploads: Semaphore::new(usize::try_from(config.uploads.concurrent_max).unwrap_or(1)),
             jobs: Jobs::new(usize::try_from(config.uploads.jobs_kept_max).unwrap_or(1)),
-            supervisor: Supervisor::new(program, start, listeners, backoff),
+            supervisor: Supervisor::new(program, start, folder, listeners, backoff),
             metrics,
+            crashes: std::sync::Mutex::default(),
             logs: LogRings::new(std::time::SystemTime::now(), shutdown.clone()),
             collect: Notify::new(),
             tracker: TaskTracker::new(),
@@ -323,12 +329,19 @@ fn report_recovery(recovery: &Recovery) {
     }
 }
 
-fn worker_start(config: &Config, shape: &EngineShape, threads: usize) -> WorkerStart {
+fn worker_start(
+    config: &Config,
+    orders: Orders,
+    shape: &EngineShape,
+    threads: usize,
+) -> WorkerStart {
     let http = &config.http;
     let to_u32 = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     WorkerStart {
         shape: shape.clone(),
         threads: to_u32(threads),
+        orders,
+        guest_clock_resolution_us: config.worker.guest_clock_resolution_us,
         listeners_per_thread: to_u32(http.listen.len()),
         connections_max: http.connections_max,
         header_read_timeout_ms: http.header_read_timeout_ms.into(),
@@ -401,6 +414,15 @@ fn admin_server(
     .bounded_by(&control.config);
     let listen = ListenOptions::from_config(&control.config);
     Ok(Server::bind(listen, api)?)
+}
+
+/// A handle on a folder that leads to its files and lists none.
+fn open_folder(path: &Path) -> Result<OwnedFd, NodeError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    open(path, flags, Mode::empty()).map_err(|error| NodeError::Directory {
+        path: path.to_owned(),
+        source: error.into(),
+    })
 }
 
 fn make_private_dir(path: &Path) -> Result<(), NodeError> {

@@ -216,6 +216,7 @@ impl ControlPlane for Control {
             publisher_keys: found.keys.len() as u64,
             component_bytes: versions.map(|version| version.component_bytes).sum(),
             log_bytes_dropped: totals.log_bytes_dropped,
+            worker_crashes: self.worker_crashes(tenant),
             limits: found.limits,
         })
     }

@@ -1,19 +1,23 @@
 //! The worker process, from control's side: started, told, listened to, replaced.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use control_api::view::WorkerStatus;
+use control_api::view::{Confinement, WorkerStatus};
+use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::sockets::Listeners;
+use crate::confine::InForce;
+use crate::link::flight::{FlightRecorder, Seated};
 use crate::link::{
     ArtifactName, FROM_WORKER_BYTES_MAX, FrameError, GuestLine, LinkReader, LinkWriter,
     TableChange, ToControl, ToWorker, WorkerReport, WorkerStart, split,
@@ -37,8 +41,10 @@ pub(super) trait Home: Send + Sync + 'static {
     fn reported(&self, report: WorkerReport);
     /// Guests' output from a worker.
     fn lines(&self, lines: Vec<GuestLine>);
-    /// The worker is there (`Some(pid)`) or gone.
-    fn worker_changed(&self, pid: Option<u32>);
+    /// The worker is there, with its process id and what confines it, or gone.
+    fn worker_changed(&self, worker: Option<(u32, InForce)>);
+    /// A fault or an abort ended the worker while these threads were running guests.
+    fn worker_crashed(&self, signal: Signal, seats: &[Seated]);
     /// A worker died and is about to be replaced.
     fn worker_restarted(&self);
 }
@@ -47,6 +53,8 @@ pub(super) trait Home: Send + Sync + 'static {
 pub(super) struct Supervisor {
     program: PathBuf,
     start: WorkerStart,
+    /// The folder of artifacts, which the worker may read.
+    artifacts: OwnedFd,
     listeners: Listeners,
     backoff: Backoff,
     current: Mutex<Option<mpsc::Sender<Outgoing>>>,
@@ -65,6 +73,7 @@ pub(super) struct Backoff {
 struct Standing {
     pid: u32,
     ready: bool,
+    in_force: InForce,
     restarts: u64,
     table_revision: u64,
     instances: u64,
@@ -82,12 +91,14 @@ impl Supervisor {
     pub(super) fn new(
         program: PathBuf,
         start: WorkerStart,
+        artifacts: OwnedFd,
         listeners: Listeners,
         backoff: Backoff,
     ) -> Self {
         Self {
             program,
             start,
+            artifacts,
             listeners,
             backoff,
             current: Mutex::new(None),
@@ -110,6 +121,12 @@ impl Supervisor {
             table_revision: standing.table_revision,
             instances: standing.instances,
             resident_modules: standing.resident_modules,
+            confinement: Confinement {
+                filter: standing.in_force.filter.word().to_owned(),
+                landlock_abi: standing.in_force.landlock_abi,
+                user_id: standing.in_force.user,
+                without_capabilities: standing.in_force.without_capabilities,
+            },
         }
     }
 
@@ -205,6 +222,11 @@ impl Supervisor {
                 return;
             }
             match outcome {
+                Ok(status) if status.signal() == Some(Signal::SYS.as_raw()) => tracing::error!(
+                    %status,
+                    "the worker asked the kernel for something that is not on its list; replacing it. The kernel's \
+                     audit log has the number of the system call (type=1326); worker.confinement = \"log\" lets it through"
+                ),
                 Ok(status) => tracing::error!(%status, "the worker died; replacing it"),
                 Err(error) => tracing::error!(
                     error = logging::chain(&error),
@@ -233,6 +255,7 @@ impl Supervisor {
         shutdown: &CancellationToken,
     ) -> Result<std::process::ExitStatus, WorkerFailure> {
         let (ours, theirs) = UnixStream::pair().map_err(WorkerFailure::Start)?;
+        let record = FlightRecorder::new().map_err(WorkerFailure::Start)?;
         let mut child = Command::new(&self.program)
             .arg0("littorald: worker")
             .arg("worker")
@@ -247,9 +270,10 @@ impl Supervisor {
         self.standing.send_modify(|standing| standing.pid = pid);
         let (reader, mut writer) =
             split(ours, FROM_WORKER_BYTES_MAX).map_err(WorkerFailure::Start)?;
-        let sockets: Vec<_> = self.listeners.sockets().iter().map(AsFd::as_fd).collect();
+        let mut files: Vec<BorrowedFd<'_>> = vec![self.artifacts.as_fd(), record.as_fd()];
+        files.extend(self.listeners.sockets().iter().map(AsFd::as_fd));
         writer
-            .send(&ToWorker::Start(self.start.clone()), &sockets)
+            .send(&ToWorker::Start(self.start.clone()), &files)
             .await?;
         let queue = self.enter(home);
         let mut sending = std::pin::pin!(send_all(writer, queue));
@@ -278,7 +302,7 @@ impl Supervisor {
             }
         };
         self.leave();
-        match outcome {
+        let outcome = match outcome {
             Ok(status) => Ok(status),
             // The link ends a moment before the process is seen to: its status says more, if it is there soon.
             Err(error) => {
@@ -290,7 +314,16 @@ impl Supervisor {
                     }
                 }
             }
+        };
+        if let Ok(status) = &outcome
+            && let Some(signal) = crash(*status)
+        {
+            match record.read() {
+                Ok(seats) => home.worker_crashed(signal, &seats),
+                Err(error) => tracing::warn!(%error, "the flight record cannot be read"),
+            }
         }
+        outcome
     }
 
     /// From here on the worker gets every change; the whole table as of now comes first.
@@ -326,11 +359,20 @@ impl Supervisor {
                 Err(error) => return error.into(),
             };
             match message {
-                ToControl::Ready => {
+                ToControl::Ready(in_force) => {
                     let pid = self.standing.borrow().pid;
-                    tracing::info!(pid, "the worker is ready");
-                    home.worker_changed(Some(pid));
-                    self.standing.send_modify(|standing| standing.ready = true);
+                    tracing::info!(
+                        pid,
+                        filter = in_force.filter.word(),
+                        landlock_abi = in_force.landlock_abi,
+                        user = in_force.user,
+                        "the worker is ready"
+                    );
+                    home.worker_changed(Some((pid, in_force)));
+                    self.standing.send_modify(|standing| {
+                        standing.ready = true;
+                        standing.in_force = in_force;
+                    });
                 }
                 ToControl::TableApplied { revision } => {
                     self.standing
@@ -350,6 +392,23 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// The signal of a death that native code can bring about by itself. Not SIGKILL, which comes from outside: the
+/// kernel's when memory runs out, an operator's, or this process's own.
+fn crash(status: std::process::ExitStatus) -> Option<Signal> {
+    let signal = Signal::from_named_raw(status.signal()?)?;
+    [
+        Signal::SEGV,
+        Signal::BUS,
+        Signal::ILL,
+        Signal::FPE,
+        Signal::ABORT,
+        Signal::SYS,
+        Signal::TRAP,
+    ]
+    .contains(&signal)
+    .then_some(signal)
 }
 
 /// Why there is no worker at the moment.

@@ -15,6 +15,7 @@ use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 use super::log::RequestLog;
 use super::overdue::ResponseDeadline;
 use crate::engine::{GuestEnd, Running, Serving};
+use crate::link::flight::guest_runs;
 use crate::quota::{Admission, Refusal, Tenant};
 
 /// A response on its way out.
@@ -95,7 +96,9 @@ impl Guest {
             return Poll::Pending;
         };
         let began = Instant::now();
+        let runs = guest_runs(self.admission.tenant().mark());
         let end = serving.as_mut().poll(cx);
+        drop(runs);
         let now = Instant::now();
         self.admission.tenant().ran(now - began);
         if end.is_ready() {

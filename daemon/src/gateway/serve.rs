@@ -24,7 +24,7 @@ use super::overdue::ResponseDeadline;
 use super::respond::{REASON, refuse, stamp};
 use super::table::{Route, Table};
 use crate::engine::{Head, InstanceLimits, Loaded, Resident, Ticker};
-use crate::host::{GuestLog, GuestState};
+use crate::host::{ClockResolution, GuestLog, GuestState};
 use crate::quota::{Admission, Refusal};
 
 /// Whose connection a request came on.
@@ -43,6 +43,7 @@ pub struct Gateway {
     ticker: Ticker,
     lines: LineSender,
     trusted: TrustedProxies,
+    clocks: ClockResolution,
     unrouted: [AtomicU64; Refusal::ALL.len()],
     tracker: TaskTracker,
 }
@@ -55,6 +56,7 @@ impl Gateway {
         ticker: Ticker,
         lines: LineSender,
         trusted: TrustedProxies,
+        clocks: ClockResolution,
         tracker: TaskTracker,
     ) -> Self {
         Self {
@@ -63,6 +65,7 @@ impl Gateway {
             ticker,
             lines,
             trusted,
+            clocks,
             unrouted: std::array::from_fn(|_| AtomicU64::new(0)),
             tracker,
         }
@@ -167,7 +170,7 @@ impl Gateway {
             admission.limits().instance_memory_bytes_max,
             Arc::clone(&route.tenant.memory_bytes),
         );
-        let state = GuestState::new(Arc::clone(&log) as Arc<dyn GuestLog>, limits);
+        let state = GuestState::new(Arc::clone(&log) as Arc<dyn GuestLog>, limits, self.clocks);
         let (sender, head) = oneshot::channel();
         let serving = Box::pin(loaded.serve(state, guest_request, sender));
         let mut guest = Guest::new(serving, admission, log, self.ticker.running());

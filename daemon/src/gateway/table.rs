@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::engine::{Resident, Slot};
 use crate::link::{TableChange, TenantLimits};
@@ -131,6 +131,11 @@ impl TableBuilder {
                         self.tenants.insert(name, known);
                     }
                     self.set_tenant(&tenant, limits, now);
+                }
+                TableChange::Quarantined { tenant, ms } => {
+                    if let Some(tenant) = self.tenants.get(tenant.as_str()) {
+                        tenant.rest_until(now + Duration::from_millis(ms));
+                    }
                 }
                 TableChange::TenantGone { tenant } => {
                     self.tenants.remove(tenant.as_str());

@@ -6,6 +6,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::clock::{ClockResolution, GuestMonotonicClock, GuestWallClock};
 use super::hooks::Hooks;
 use super::stdio::{GuestLog, GuestStream, Stdio};
 use crate::engine::InstanceLimits;
@@ -13,7 +14,7 @@ use crate::engine::InstanceLimits;
 /// Most handles a guest may have open: requests, bodies, streams, pollables.
 const HANDLES_MAX: usize = 4096;
 /// Most random bytes in one call.
-const RANDOM_BYTES_MAX: u64 = 64 << 10;
+pub(super) const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// The in-memory size of one set of header fields, in bytes; about what 64 KiB on the wire take.
 const FIELDS_BYTES_MAX: usize = 128 << 10;
 
@@ -30,10 +31,12 @@ pub struct GuestState {
 impl GuestState {
     /// A guest that sees clocks, random bytes and its own output, and nothing else.
     #[must_use]
-    pub fn new(log: Arc<dyn GuestLog>, limits: InstanceLimits) -> Self {
+    pub fn new(log: Arc<dyn GuestLog>, limits: InstanceLimits, clocks: ClockResolution) -> Self {
         let wasi = WasiCtx::builder()
             .stdout(Stdio::new(Arc::clone(&log), GuestStream::Stdout))
             .stderr(Stdio::new(log, GuestStream::Stderr))
+            .monotonic_clock(GuestMonotonicClock::new(clocks))
+            .wall_clock(GuestWallClock(clocks))
             .max_random_size(RANDOM_BYTES_MAX)
             .build();
         let mut http = WasiHttpCtx::new();

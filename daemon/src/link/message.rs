@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::confine::{InForce, Orders};
 use crate::engine::EngineShape;
 
 /// The name of an artifact: SHA-256 over the component's digest, the engine's compatibility hash and wasmtime's
@@ -32,7 +33,8 @@ impl World {
 /// From control to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// First and once; the frame carries the listening sockets, one thread's worth after another.
+    /// First and once; the frame carries the folder of artifacts, the flight record, then the listening sockets, one
+    /// thread's worth after another.
     Start(WorkerStart),
     /// Changes to the routing table, to be applied whole and acknowledged.
     Table {
@@ -59,8 +61,8 @@ pub enum ToWorker {
 /// From a worker to control.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToControl {
-    /// Accepting connections.
-    Ready,
+    /// Accepting connections, confined so.
+    Ready(InForce),
     /// The table of this revision is served from now on.
     TableApplied {
         /// As in [`ToWorker::Table`].
@@ -84,6 +86,10 @@ pub struct WorkerStart {
     pub shape: EngineShape,
     /// Threads that own connections and guests.
     pub threads: u32,
+    /// How it is to confine itself before it accepts.
+    pub orders: Orders,
+    /// What guests' clocks are rounded down to, in microseconds.
+    pub guest_clock_resolution_us: u32,
     /// Listening sockets a thread: the frame carries `threads` times as many.
     pub listeners_per_thread: u32,
     /// Most open connections.
@@ -115,6 +121,13 @@ pub enum TableChange {
         tenant: String,
         /// What holds from now on.
         limits: TenantLimits,
+    },
+    /// A tenant is not served for a while: the worker died in its guests. Comes after the tenant.
+    Quarantined {
+        /// Its name.
+        tenant: String,
+        /// How long from now, in milliseconds.
+        ms: u64,
     },
     /// A tenant is gone; its routes went before it.
     TenantGone {

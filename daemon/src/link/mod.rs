@@ -6,6 +6,7 @@
 //!
 //! Promises order, and that a file arrives with its frame. Never carries a secret towards a worker.
 
+pub mod flight;
 mod frame;
 mod message;
 

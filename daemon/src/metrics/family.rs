@@ -63,6 +63,8 @@ families! {
 
         WORKER_READY: GAUGE "littoral_worker_ready" [] "1 or 0" "Whether a worker accepts connections.";
         WORKER_RESTARTS: COUNTER "littoral_worker_restarts_total" [] "restarts" "Workers that took the place of one that ended by itself.";
+        WORKER_CRASHES: COUNTER "littoral_worker_crashes_total" ["tenant"] "workers" "Workers that a fault or an abort ended in a guest of the tenant; without a tenant where nobody knows in whose, or in none.";
+        CONFINED: GAUGE "littoral_worker_barrier" ["barrier"] "1 or 0" "Whether a barrier between guests' code and the box stands in the worker.";
         LAST_REPORT: GAUGE "littoral_worker_last_report_timestamp_seconds" [] "seconds since 1970" "When a worker last reported; absent until one did.";
         ENTRIES_IGNORED: COUNTER "littoral_worker_report_ignored_entries_total" [] "entries" "Parts of worker reports that control has no name for: above zero, worker and control are of two builds or the worker is not itself.";
 

@@ -29,6 +29,7 @@ use prometheus::{Registry, TextEncoder};
 pub use labels::{ArtifactState, CompileOutcome, UploadEnd};
 pub use state::{StoreFigures, TenantTotals};
 
+use crate::confine::InForce;
 use crate::link::WorkerReport;
 use collect::StateCollector;
 use process::ProcessCollector;
@@ -93,6 +94,16 @@ impl Metrics {
     pub fn worker_restarted(&self) {
         let mut state = self.lock();
         state.worker_restarts = state.worker_restarts.saturating_add(1);
+    }
+
+    /// A worker crashed, in a guest of `tenant`, which is there, or in nobody's for certain.
+    pub fn worker_crashed(&self, tenant: Option<&str>) {
+        self.lock().worker_crashed(tenant);
+    }
+
+    /// What confines the worker.
+    pub fn worker_confined(&self, in_force: InForce) {
+        self.lock().worker_confined = in_force;
     }
 
     /// Whether the worker accepts connections.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::counts::{Counts, Histogram, add_refusals, raise};
 use super::labels::{ArtifactState, CompileOutcome, UploadEnd};
+use crate::confine::InForce;
 use crate::link::WorkerReport;
 use crate::quota::Refusal;
 
@@ -123,6 +124,9 @@ pub(super) struct State {
     pub(super) worker: WorkerLive,
     pub(super) worker_ready: bool,
     pub(super) worker_restarts: u64,
+    /// Of guests that are nobody's for certain.
+    pub(super) worker_crashes: u64,
+    pub(super) worker_confined: InForce,
     pub(super) loads: u64,
     pub(super) evictions: u64,
     pub(super) load_durations: Histogram,
@@ -153,6 +157,8 @@ impl State {
             worker: WorkerLive::default(),
             worker_ready: false,
             worker_restarts: 0,
+            worker_crashes: 0,
+            worker_confined: InForce::default(),
             loads: 0,
             evictions: 0,
             load_durations: Histogram::new(&LOAD_BUCKETS_S),
@@ -209,6 +215,17 @@ impl State {
             self.load_durations.observe(Duration::from_micros(*us));
         }
         self.last_report = Some(now);
+    }
+
+    /// A worker died, in a guest of this tenant, which is there, or nobody knows in whose.
+    pub(super) fn worker_crashed(&mut self, tenant: Option<&str>) {
+        let Some(name) = tenant else {
+            return raise(&mut self.worker_crashes, 1);
+        };
+        self.give_label(name);
+        let tenant = self.tenants.entry(name.to_owned()).or_default();
+        let counts = tenant.labelled.as_mut().unwrap_or(&mut self.other);
+        raise(&mut counts.worker_crashes, 1);
     }
 
     /// Gives a tenant a label of its own if it has none and one is free.

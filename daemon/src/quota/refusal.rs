@@ -11,6 +11,8 @@ pub enum Refusal {
     NoRoute,
     /// The operator suspended the tenant.
     Suspended,
+    /// The worker died in the tenant's guests; it rests.
+    Quarantined,
     /// The request body is larger than the tenant's limit.
     Body,
     /// The tenant has as many requests under way as it may.
@@ -37,11 +39,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, in the order of [`Refusal::index`].
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::Header,
         Self::NoRoute,
         Self::Suspended,
+        Self::Quarantined,
         Self::Body,
         Self::Concurrency,
         Self::Instances,
@@ -69,6 +72,7 @@ impl Refusal {
             Self::Header => "header",
             Self::NoRoute => "no-route",
             Self::Suspended => "suspended",
+            Self::Quarantined => "quarantined",
             Self::Body => "body",
             Self::Concurrency => "concurrency",
             Self::Instances => "instances",
@@ -97,6 +101,7 @@ impl Refusal {
             | Self::NoResponse
             | Self::ResponseBody => 502,
             Self::Suspended
+            | Self::Quarantined
             | Self::Concurrency
             | Self::Instances
             | Self::Unavailable
@@ -113,6 +118,7 @@ impl Refusal {
             Self::Header => "The request's header is too large",
             Self::NoRoute => "Nothing is served here",
             Self::Suspended => "This site is suspended",
+            Self::Quarantined => "This site is out of service for a while",
             Self::Body => "The request body is too large",
             Self::Concurrency => "Too many requests are under way for this site",
             Self::Instances => "This node is at its capacity",
@@ -130,6 +136,7 @@ impl Refusal {
     #[must_use]
     pub fn retry_after_s(self) -> Option<u64> {
         match self {
+            Self::Quarantined => Some(60),
             Self::Concurrency | Self::Instances | Self::Unavailable | Self::Draining => Some(1),
             _ => None,
         }

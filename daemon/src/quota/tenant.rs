@@ -1,12 +1,13 @@
 //! One tenant in a worker: its limits, what it uses, what it has used.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
 use super::{Refusal, TokenBucket};
+use crate::link::flight::TenantMark;
 use crate::link::{TenantCounts, TenantLimits};
 
 /// Upper bounds of the request duration histogram, in seconds; one more bucket is above them all.
@@ -17,9 +18,12 @@ pub const DURATION_BUCKETS_S: [f64; 14] = [
 /// A tenant as long as a worker knows it: limits are replaced, counts stay.
 pub struct Tenant {
     name: Arc<str>,
+    mark: TenantMark,
     limits: ArcSwap<TenantLimits>,
     counts: Counts,
     log: Mutex<TokenBucket>,
+    /// Nothing is admitted before.
+    rests_until: Mutex<Option<Instant>>,
     /// Linear memory of its live instances, in bytes.
     pub memory_bytes: Arc<AtomicU64>,
 }
@@ -54,9 +58,11 @@ impl Tenant {
         let log = Mutex::new(TokenBucket::full(limits.log_burst_bytes_max, now));
         Self {
             name: name.into(),
+            mark: TenantMark::of(name),
             limits: ArcSwap::from_pointee(limits),
             counts: Counts::default(),
             log,
+            rests_until: Mutex::default(),
             memory_bytes: Arc::default(),
         }
     }
@@ -67,9 +73,26 @@ impl Tenant {
         &self.name
     }
 
+    /// As the flight record has it.
+    #[must_use]
+    pub fn mark(&self) -> TenantMark {
+        self.mark
+    }
+
     /// What holds from the next request on; requests under way keep what they were admitted with.
     pub fn set_limits(&self, limits: TenantLimits) {
         self.limits.store(Arc::new(limits));
+    }
+
+    /// Control says that the tenant is not served until then.
+    pub fn rest_until(&self, until: Instant) {
+        *self.rest() = Some(until);
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.rests_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Admits one request, or says why not.
@@ -77,7 +100,7 @@ impl Tenant {
     /// `declared_body_bytes` is `Content-Length`, where there is one.
     ///
     /// # Errors
-    /// [`Refusal::Suspended`], [`Refusal::Body`] or [`Refusal::Concurrency`], counted here.
+    /// [`Refusal::Suspended`], [`Refusal::Quarantined`], [`Refusal::Body`] or [`Refusal::Concurrency`], counted here.
     pub fn admit(
         self: &Arc<Self>,
         declared_body_bytes: Option<u64>,
@@ -86,6 +109,8 @@ impl Tenant {
         let limits = self.limits.load_full();
         let refused = if limits.suspended {
             Some(Refusal::Suspended)
+        } else if self.rest().is_some_and(|until| now < until) {
+            Some(Refusal::Quarantined)
         } else if declared_body_bytes.is_some_and(|bytes| bytes > limits.request_body_bytes_max) {
             Some(Refusal::Body)
         } else {

@@ -1,16 +1,17 @@
 //! The worker process: runs guests, keeps nothing.
 //!
 //! Takes its link on standard input and everything else over it: listening sockets, settings, the routing table,
-//! artifacts as open files. Promises that it can be killed at any instant without loss. Holds no key, no token and no
-//! path; opens no file by name.
+//! artifacts as open files. Promises that it can be killed at any instant without loss, and that it is confined
+//! ([`crate::confine`]) before it accepts a connection. Holds no key, no token and no path; opens no file by name.
 
+mod crash;
 mod report;
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -18,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasmtime::Engine;
 
+use crate::confine::{self, ConfineError, FilterState, InForce, Strictness};
 use crate::engine::{Resident, Ticker, runtime_config};
 use crate::gateway::{Acceptor, Gateway, LineSender, Settings, TableBuilder, TrustedProxies};
-use crate::host::linker;
+use crate::host::{ClockResolution, linker};
+use crate::link::flight::FlightRecord;
 use crate::link::{
     FrameError, GuestLine, LinkReader, LinkWriter, TO_WORKER_BYTES_MAX, ToControl, ToWorker,
     WorkerStart, split,
@@ -48,6 +51,10 @@ enum WorkerError {
     Engine(#[source] wasmtime::Error),
     #[error("a thread does not start")]
     Thread(#[source] std::io::Error),
+    #[error("the flight record cannot be used")]
+    FlightRecord(#[source] std::io::Error),
+    #[error("the worker cannot be confined")]
+    Confine(#[from] ConfineError),
 }
 
 /// The worker's whole life; the process ends with the code that this returns.
@@ -79,13 +86,22 @@ async fn run() -> Result<(), WorkerError> {
         .map_err(WorkerError::NoLink)?;
     let (mut reader, writer) =
         split(UnixStream::from(socket), TO_WORKER_BYTES_MAX).map_err(WorkerError::NoLink)?;
-    let (ToWorker::Start(start), sockets) = reader.receive().await? else {
+    let (ToWorker::Start(start), files) = reader.receive().await? else {
+        return Err(WorkerError::NoStart);
+    };
+    let mut files = files.into_iter();
+    let (Some(artifacts), Some(record)) = (files.next(), files.next()) else {
         return Err(WorkerError::NoStart);
     };
     logging::start(&start.log_level, start.log_json, "worker");
     raise_descriptor_limit();
-
+    let record = FlightRecord::map(record).map_err(WorkerError::FlightRecord)?;
+    crash::mark_crashes();
+    let mut in_force = confine::give_up_privileges(start.orders)?;
+    // The engine opens what it needs of /proc.
     let engine = Engine::new(&runtime_config(&start.shape)).map_err(WorkerError::Engine)?;
+    confine::close_files(start.orders, Some(artifacts.as_fd()), &mut in_force)?;
+    drop(artifacts);
     let linker = linker(&engine).map_err(WorkerError::Engine)?;
     let ticker = Ticker::start(&engine).map_err(WorkerError::Thread)?;
     let (needs_sender, needs) = mpsc::unbounded_channel();
@@ -100,6 +116,7 @@ async fn run() -> Result<(), WorkerError> {
         ticker,
         lines_sender,
         trusted,
+        ClockResolution::from_us(start.guest_clock_resolution_us),
         tracker.clone(),
     ));
     let acceptor = Acceptor::new(
@@ -117,8 +134,10 @@ async fn run() -> Result<(), WorkerError> {
         acceptor,
         closing,
         outgoing,
+        record,
+        in_force,
     };
-    let outcome = worker.follow(&mut reader, &start, sockets).await;
+    let outcome = worker.follow(&mut reader, &start, files.collect()).await;
     worker.closing.cancel();
     tracker.close();
     let drained =
@@ -141,6 +160,8 @@ struct Worker {
     acceptor: Arc<Acceptor>,
     closing: CancellationToken,
     outgoing: mpsc::Sender<ToControl>,
+    record: FlightRecord,
+    in_force: InForce,
 }
 
 impl Worker {
@@ -190,8 +211,8 @@ impl Worker {
                     self.gateway.set_table(table);
                     self.resident.forget_unrouted();
                     if let Some(sockets) = sockets.take() {
-                        self.start_threads(start, sockets)?;
-                        self.send(ToControl::Ready).await;
+                        let in_force = self.start_threads(start, sockets)?;
+                        self.send(ToControl::Ready(in_force)).await;
                     }
                     self.send(ToControl::TableApplied { revision }).await;
                 }
@@ -226,31 +247,58 @@ impl Worker {
         let _ = self.outgoing.send(message).await;
     }
 
-    fn start_threads(&self, start: &WorkerStart, sockets: Vec<OwnedFd>) -> Result<(), WorkerError> {
+    /// Starts the threads that serve; they accept once the filter of system calls is set for all of them.
+    fn start_threads(
+        &self,
+        start: &WorkerStart,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<InForce, WorkerError> {
         let per_thread = usize::try_from(start.listeners_per_thread)
             .unwrap_or(1)
             .max(1);
         let mut listeners = sockets.into_iter().map(TcpListener::from).peekable();
+        let threads = listeners.len().div_ceil(per_thread);
+        let have_loops = Arc::new(Barrier::new(threads + 1));
+        let may_accept = Arc::new(Barrier::new(threads + 1));
         let mut number = 0;
         while listeners.peek().is_some() {
             let listeners: Vec<_> = listeners.by_ref().take(per_thread).collect();
             let acceptor = Arc::clone(&self.acceptor);
+            let gates = (Arc::clone(&have_loops), Arc::clone(&may_accept));
+            let record = self.record;
             std::thread::Builder::new()
                 .name(format!("gateway-{number}"))
-                .spawn(move || serve_on_this_thread(&acceptor, listeners))
+                .spawn(move || {
+                    record.take_seat(number);
+                    serve_on_this_thread(&acceptor, listeners, &gates.0, &gates.1);
+                })
                 .map_err(WorkerError::Thread)?;
             number += 1;
         }
-        Ok(())
+        have_loops.wait();
+        let mut in_force = self.in_force;
+        confine::filter_worker(start.orders, &mut in_force)?;
+        say_what_is_missing(start, in_force);
+        may_accept.wait();
+        Ok(in_force)
     }
 }
 
 /// Owns some sockets, their connections and the guests that these reach, until the process ends.
-fn serve_on_this_thread(acceptor: &Arc<Acceptor>, listeners: Vec<TcpListener>) {
+///
+/// Waits at `have_loops` with its event loop made, and at `may_accept` before it accepts.
+fn serve_on_this_thread(
+    acceptor: &Arc<Acceptor>,
+    listeners: Vec<TcpListener>,
+    have_loops: &Barrier,
+    may_accept: &Barrier,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .build();
+    have_loops.wait();
+    may_accept.wait();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "a gateway thread has no runtime"),
@@ -303,6 +351,32 @@ fn settings(start: &WorkerStart) -> Settings {
         header_read_timeout: Duration::from_millis(start.header_read_timeout_ms),
         header_bytes_max: to_usize(start.header_bytes_max),
         header_count_max: to_usize(start.header_count_max.into()),
+    }
+}
+
+/// An operator who runs with fewer barriers should know, each time.
+fn say_what_is_missing(start: &WorkerStart, in_force: InForce) {
+    match (start.orders.strictness, in_force.filter) {
+        (Strictness::Off, _) => tracing::warn!(
+            "worker.confinement is \"off\": neither system calls nor files are closed to the code of tenants"
+        ),
+        (Strictness::Log, FilterState::Logged) => tracing::warn!(
+            "worker.confinement is \"log\": system calls that are not expected are logged and go through"
+        ),
+        (_, FilterState::Absent) => {
+            tracing::warn!(
+                "this kernel has no seccomp: every system call is open to the code of tenants"
+            );
+        }
+        _ => {}
+    }
+    if in_force.landlock_abi == 0 && start.orders.strictness != Strictness::Off {
+        tracing::warn!(
+            "this kernel has no landlock: only the worker's user decides which files it may open"
+        );
+    }
+    if in_force.user == 0 {
+        tracing::warn!("the worker runs as root, without capabilities: see worker.user_id");
     }
 }
 

@@ -27,7 +27,7 @@ pub use sections::{
     Uploads, Worker,
 };
 pub use setting::{Fallback, KeyRow};
-pub use words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath};
+pub use words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness};
 
 use crate::limits::{LimitError, Limits};
 use read::Reading;

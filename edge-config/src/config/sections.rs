@@ -12,7 +12,7 @@ use super::{
     error::ConfigError,
     ip_net::IpNet,
     setting::{Fallback, Input, KeyRow, Setting, Written, Wrong, resolve},
-    words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath},
+    words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness},
 };
 use crate::{
     limits::{LimitOverrides, Limits},
@@ -235,6 +235,16 @@ sections! {
         restart_backoff_ms_max: u32 = Int(10_000), 1..=600_000;
         /// Live instances on the node, of all tenants together.
         instances_max: u32 = Int(1_000), 1..=100_000;
+        /// How this process and the one that compiles are confined once they are ready. `"enforce"`: by a filter of
+        /// system calls, whose breach ends the process, and by landlock, as far as the kernel has them. `"log"`: the
+        /// kernel logs a breach and lets it through, to find out what an unusual box needs. `"off"`: by neither.
+        confinement: Strictness = Text("enforce");
+        /// The user, and group, that both become where the node is started as root: a number that nobody else has, it
+        /// needs no name. 0: they stay root, without capabilities.
+        user_id: u32 = Int(65_530), 0..=4_294_967_293;
+        /// What guests' clocks are rounded down to, so that they time less of what happens beside them; 1 leaves them
+        /// as they are.
+        guest_clock_resolution_us: u32 = Int(1_000), 1..=1_000_000;
     }
 
     /// What lasts.

@@ -426,6 +426,12 @@ impl ControlPlane for MemoryPlane {
                 table_revision: state.revision,
                 instances: 0,
                 resident_modules: 0,
+                confinement: Confinement {
+                    filter: "enforced".to_owned(),
+                    landlock_abi: 7,
+                    user_id: 65_530,
+                    without_capabilities: true,
+                },
             },
             revision: state.revision,
         })

@@ -20,6 +20,7 @@ use super::LISTED_NAMES_MAX;
 use super::message::{Answer, Compiled, Failure, Request};
 use crate::artifact::inspect::{InspectError, Inspection, bounds, inspect, one_line};
 use crate::artifact::name::CompatHash;
+use crate::confine;
 use crate::engine::{EngineShape, compiler_config};
 use crate::host;
 use crate::link::{self, LinkReader, LinkWriter, World};
@@ -57,7 +58,10 @@ async fn run() -> io::Result<()> {
     // Opened while the process may still open anything: it stays readable afterwards.
     let status = File::open("/proc/self/status")?;
     request.limits.bind()?;
+    let mut in_force = confine::give_up_privileges(request.orders).map_err(io::Error::other)?;
+    confine::close_files(request.orders, None, &mut in_force).map_err(io::Error::other)?;
     die_with_parent(watched)?;
+    confine::filter_compile_child(request.orders, &mut in_force).map_err(io::Error::other)?;
 
     let output = request.shape.as_ref().and_then(|_| files.pop());
     let component = files

@@ -4,10 +4,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, nice, set_dumpable_behavior, setrlimit,
-};
-use rustix::thread::set_no_new_privs;
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
 
 /// Open files of a child: standard streams, component, output, its event loop, one for each memory image.
@@ -45,12 +42,9 @@ impl CompileLimits {
             let _ = file.write_all(b"1000");
         }
         let _ = nice(i32::from(self.niceness.min(19)));
-        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-        set_no_new_privs(true)?;
         let address_space = self
             .memory_bytes_max
             .saturating_add(ADDRESS_SPACE_MARGIN_BYTES);
-        lower(Resource::Core, 0, 0)?;
         lower(Resource::Nofile, FILES_MAX, FILES_MAX)?;
         lower(
             Resource::Fsize,
