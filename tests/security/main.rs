@@ -8,6 +8,7 @@
 )]
 
 mod bodies;
+mod confinement;
 mod isolation;
 mod memory;
 mod processes;
