@@ -12,6 +12,11 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// The whole stack of a guest's fiber, in bytes. What lies above the wasm part is for host functions called from
 /// there, whose overflow would end the process: hence the wide margin.
 const FIBER_STACK_BYTES: usize = 1 << 20;
+/// The upper end of a stack, where every guest writes, in bytes: zeroed by writing after each guest, so that the next
+/// one takes no page faults. What lies below is given back to the kernel, which zeroes it. With 32 KiB an instance took
+/// 0.5 us longer to make and drop than without zeroing (15.0 against 14.4 us, on a two-core x86_64), with nothing kept
+/// 4 us.
+const KEPT_STACK_BYTES: usize = 32 << 10;
 /// Core instances one component may have: what tools make out of one guest and its adapters, with room.
 pub(crate) const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
 /// Linear memories one component may have.
@@ -55,6 +60,7 @@ pub fn runtime_config(shape: &EngineShape) -> Config {
         .max_unused_warm_slots(WARM_SLOTS)
         .linear_memory_keep_resident(KEPT_MEMORY_BYTES)
         .table_keep_resident(KEPT_TABLE_BYTES)
+        .async_stack_keep_resident(KEPT_STACK_BYTES)
         .pagemap_scan(if shape.pagemap_scan {
             Enabled::Auto
         } else {
@@ -64,6 +70,8 @@ pub fn runtime_config(shape: &EngineShape) -> Config {
     pool.total_gc_heaps(0);
     let mut config = shared(shape);
     config.enable_compiler(false);
+    // What a guest, or the host on its behalf, left on a stack is gone before the next guest is put on it.
+    config.async_stack_zeroing(true);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
