@@ -31,6 +31,7 @@ pub struct Builder {
     keys: Vec<(String, serde_json::Value)>,
     home: TempDir,
     issuer: Option<Arc<PrivateKey>>,
+    under: Vec<String>,
 }
 
 /// A node under test. Ends when dropped.
@@ -41,6 +42,7 @@ pub struct TestEdge {
     client: Client,
     issuer: Option<Arc<PrivateKey>>,
     environment: Vec<(String, OsString)>,
+    under: Vec<String>,
 }
 
 impl Builder {
@@ -56,6 +58,13 @@ impl Builder {
     pub fn trusting(mut self, issuer: PrivateKey, jwks: PathBuf) -> Self {
         self.issuer = Some(Arc::new(issuer));
         self.set("auth.jwks_files", serde_json::json!([text(&jwks)]))
+    }
+
+    /// Starts the node by way of another program, which must not fork.
+    #[must_use]
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(ToString::to_string).collect();
+        self
     }
 
     /// The folder that the node will have, to put files there.
@@ -80,7 +89,7 @@ impl Builder {
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect();
         std::fs::write(home.join("littoral.toml"), text).expect("the folder is ours");
-        let mut process = start(home, &[]);
+        let mut process = start(home, &[], &self.under);
         let Some((client, http)) = ready(home, self.issuer.as_deref(), &mut process).await else {
             panic!("littorald ended:\n{}", process.log_tail());
         };
@@ -91,6 +100,7 @@ impl Builder {
             client,
             issuer: self.issuer,
             environment: Vec::new(),
+            under: self.under,
         }
     }
 }
@@ -112,11 +122,24 @@ fn text(path: &Path) -> serde_json::Value {
         .into()
 }
 
-fn start(home: &Path, environment: &[(String, OsString)]) -> Process {
+fn start(home: &Path, environment: &[(String, OsString)], under: &[String]) -> Process {
     let config = home.join("littoral.toml");
-    let arguments = ["run", "--config", config.to_str().expect("a plain name")];
+    let node = littorald().to_str().expect("a plain name");
+    let config = config.to_str().expect("a plain name");
+    let command: Vec<&str> = under
+        .iter()
+        .map(String::as_str)
+        .chain([node, "run", "--config", config])
+        .collect();
+    let (program, arguments) = command.split_first().expect("the node at least");
     let log = home.join("log");
-    Process::start(littorald(), &arguments, environment, Stdio::null(), &log)
+    Process::start(
+        Path::new(program),
+        arguments,
+        environment,
+        Stdio::null(),
+        &log,
+    )
 }
 
 /// Waits until a node serves; gives its client and where it serves, or nothing if it has ended instead.
@@ -171,6 +194,7 @@ impl TestEdge {
             keys: Vec::new(),
             home: tempfile::tempdir().expect("a temporary folder"),
             issuer: None,
+            under: Vec::new(),
         }
     }
 
@@ -354,7 +378,7 @@ impl TestEdge {
     /// The same, where the node may end before it serves: then `false`.
     pub async fn try_start_again(&mut self) -> bool {
         assert!(self.process.ended().is_some(), "the node still runs");
-        self.process = start(self.home.path(), &self.environment);
+        self.process = start(self.home.path(), &self.environment, &self.under);
         let issuer = self.issuer.as_deref();
         match ready(self.home.path(), issuer, &mut self.process).await {
             Some((client, http)) => {

@@ -193,10 +193,10 @@ fn every_thread_of_the_worker_is_confined_and_the_node_says_so() {
         assert_eq!(core.split_whitespace().next(), Some("0"));
         assert_eq!(worker.confinement.filter, "enforced");
         assert!(worker.confinement.landlock_abi > 0);
+        assert!(worker.confinement.without_capabilities);
         for barrier in ["filter", "landlock", "user", "capabilities"] {
             let series = format!("littoral_worker_barrier{{barrier=\"{barrier}\"}}");
-            let stands = edge.metric(&series).await;
-            assert!(stands > 0.0 || !geteuid().is_root(), "{barrier}");
+            assert_eq!(edge.metric(&series).await, 1.0, "{barrier}");
         }
     });
 }
@@ -255,6 +255,37 @@ fn an_operator_may_do_with_less_and_is_told_each_time() {
         assert_eq!(edge.get("hello.acme.test/").await.status(), 200);
         assert_eq!(edge.status().await.worker.confinement.filter, "logged");
         assert!(edge.log().contains("worker.confinement is \"log\""));
+    });
+}
+
+#[test]
+fn where_root_may_not_change_users_the_node_serves_and_says_so() {
+    if !geteuid().is_root() {
+        return;
+    }
+    run(async {
+        // A user namespace in which root is the only user, and root of a service that was left without capabilities.
+        let ways: [&[&str]; 2] = [
+            &["unshare", "--user", "--map-root-user"],
+            &[
+                "setpriv",
+                "--bounding-set=-all",
+                "--inh-caps=-all",
+                "--ambient-caps=-all",
+            ],
+        ];
+        for way in ways {
+            let edge = TestEdge::build().under(way).start().await;
+            edge.tenant("acme").await.guest("hello").await;
+            assert_eq!(edge.get("hello.acme.test/").await.status(), 200, "{way:?}");
+            let confinement = edge.status().await.worker.confinement;
+            assert_eq!(confinement.filter, "enforced", "{way:?}");
+            assert_eq!(confinement.user_id, 0, "{way:?}");
+            assert!(confinement.without_capabilities, "{way:?}");
+            assert!(edge.log().contains("the worker runs as root"), "{way:?}");
+            let series = "littoral_worker_barrier{barrier=\"user\"}";
+            assert_eq!(edge.metric(series).await, 0.0);
+        }
     });
 }
 

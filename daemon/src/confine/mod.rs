@@ -85,7 +85,7 @@ pub struct InForce {
     pub landlock_abi: u32,
     /// The user that the process runs as.
     pub user: u32,
-    /// Whether the sets of capabilities are empty, those that could be gained included.
+    /// Whether it has no capabilities and can gain none.
     pub without_capabilities: bool,
 }
 

@@ -5,7 +5,7 @@ use rustix::process::{
     DumpableBehavior, Gid, Resource, Rlimit, Uid, geteuid, set_dumpable_behavior, setrlimit,
 };
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, no_new_privs,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
     set_thread_res_gid, set_thread_res_uid,
 };
@@ -26,9 +26,8 @@ pub enum PrivilegeError {
 
 /// Becomes `user` if the process is root's, gives up every capability for good, forbids core dumps.
 ///
-/// Gives whether the bounding set is empty too: nothing could be gained even by a program with file capabilities, which
-/// `no_new_privs` forbids anyway. The process must have one thread: what the kernel changes here it changes for the
-/// calling one.
+/// Gives whether there is none left and none to be gained, as the kernel then says. The process must have one thread:
+/// what the kernel changes here it changes for the calling one.
 pub(super) fn give_up(user: Option<u32>) -> Result<bool, PrivilegeError> {
     let none = Rlimit {
         current: Some(0),
@@ -36,7 +35,7 @@ pub(super) fn give_up(user: Option<u32>) -> Result<bool, PrivilegeError> {
     };
     setrlimit(Resource::Core, none).map_err(kernel("core dumps cannot be forbidden"))?;
     set_no_new_privs(true).map_err(kernel("no_new_privs cannot be set"))?;
-    let bounding_is_empty = empty_bounding_set();
+    empty_bounding_set();
     if let Some(user) = user.filter(|_| geteuid().is_root()) {
         match become_user(user) {
             // In a user namespace the number may have no meaning, and a service manager may have taken the right to
@@ -57,7 +56,9 @@ pub(super) fn give_up(user: Option<u32>) -> Result<bool, PrivilegeError> {
     // of them. Until `hide`, which comes before any guest.
     set_dumpable_behavior(DumpableBehavior::Dumpable)
         .map_err(kernel("PR_SET_DUMPABLE cannot be set"))?;
-    Ok(bounding_is_empty)
+    let left = capabilities(None).map_err(kernel("capabilities cannot be read"))?;
+    let is_locked = no_new_privs().map_err(kernel("no_new_privs cannot be read"))?;
+    Ok(is_locked && left == nothing)
 }
 
 /// Nobody but root may trace the process, read its memory or its files in `/proc`, others of its user included.
@@ -74,20 +75,12 @@ fn become_user(user: u32) -> rustix::io::Result<()> {
     set_thread_res_uid(uid, uid, uid)
 }
 
-/// Whether there is no capability left in the bounding set, which only a process with `CAP_SETPCAP` may shrink.
-fn empty_bounding_set() -> bool {
-    let mut is_empty = true;
+/// What a program with capabilities of its own could give, which `no_new_privs` forbids anyway. Only a process with
+/// `CAP_SETPCAP` may take something out of the set, and only what its kernel knows: others have it as it is.
+fn empty_bounding_set() {
     for capability in CapabilitySet::all().iter() {
-        match remove_capability_from_bounding_set(capability) {
-            // Newer than this kernel.
-            Ok(()) | Err(Errno::INVAL) => {}
-            Err(_) => {
-                is_empty &=
-                    !rustix::thread::capability_is_in_bounding_set(capability).unwrap_or(false);
-            }
-        }
+        let _ = remove_capability_from_bounding_set(capability);
     }
-    is_empty
 }
 
 fn kernel(what: &'static str) -> impl FnOnce(Errno) -> PrivilegeError {

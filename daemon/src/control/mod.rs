@@ -118,11 +118,6 @@ impl Control {
         &self.store
     }
 
-    /// How the processes that handle tenants' code are confined.
-    fn orders(&self) -> Orders {
-        orders(&self.config)
-    }
-
     fn supervisor(&self) -> &Supervisor {
         &self.supervisor
     }

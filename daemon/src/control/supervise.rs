@@ -111,6 +111,11 @@ impl Supervisor {
         &self.listeners
     }
 
+    /// The user that the worker runs as.
+    pub(super) fn worker_user(&self) -> u32 {
+        self.standing.borrow().in_force.user
+    }
+
     /// As the API shows it.
     pub(super) fn status(&self) -> WorkerStatus {
         let standing = self.standing.borrow();

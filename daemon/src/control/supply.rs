@@ -117,12 +117,13 @@ impl Control {
         digest: Digest,
     ) -> Result<Result<File, ArtifactError>, PlaneError> {
         let cache = Arc::clone(&self.cache);
-        let group = self.orders().user.filter(|_| geteuid().is_root());
+        // What the worker became, which is not always what it was told to become.
+        let user = self.supervisor.worker_user();
+        let group = Some(user).filter(|user| *user != geteuid().as_raw());
         blocking(move || {
             let file = cache.open_verified(&name, &digest)?;
             if let Some(group) = group {
-                let_read(&file, Gid::from_raw(group))
-                    .map_err(|error| ArtifactError::Io(error.into()))?;
+                let_read(&file, Gid::from_raw(group)).map_err(ArtifactError::Io)?;
             }
             Ok(file)
         })
