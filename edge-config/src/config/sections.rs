@@ -241,7 +241,7 @@ sections! {
     store: Store, RawStore {
         /// Memory in which the store keeps what it has read.
         cache_mib: u32 = Int(8), 1..=64;
-        /// Changes that the audit log remembers, newest first.
+        /// Changes that the audit log remembers, newest first; fewer where they come to more than 16 MiB.
         audit_entries_max: u32 = Int(4_096), 16..=1_000_000;
     }
 
