@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use littoral_tests::{TestEdge, run, until};
+use littoral_tests::{TestEdge, beside, component, run, until, with_section};
 
 /// The artifacts that are in use.
 fn artifacts(edge: &TestEdge) -> Vec<PathBuf> {
@@ -209,5 +209,31 @@ fn a_second_node_on_the_same_data_does_not_start() {
             edge.admin_ask("GET", "/readyz", &[], b"").await.status(),
             200
         );
+    });
+}
+
+/// Every removal of a tenant begins a collection, which once took the artifacts of uploads that had not committed yet.
+#[test]
+fn a_collection_leaves_what_uploads_under_way_stand_on() {
+    run(async {
+        let edge = TestEdge::start().await;
+        let acme = edge.tenant("acme").await;
+        let client = edge.client().clone();
+        let collecting = beside(async move {
+            let name = "gone".parse().unwrap();
+            loop {
+                let made = client.put_tenant(&name, &Default::default(), Default::default());
+                made.await.unwrap();
+                let removed = client.delete_tenant(&name, Default::default());
+                removed.await.unwrap();
+            }
+        });
+        for number in 0..12 {
+            let name = format!("m{number}");
+            let bytes = with_section(&component("hello"), &name);
+            acme.version(&name, 1, bytes).await;
+            assert_eq!(edge.status().await.artifacts, number + 1);
+        }
+        collecting.abort();
     });
 }

@@ -63,7 +63,7 @@ pub struct Control {
     store: Store,
     blobs: Blobs,
     cache: Arc<ArtifactCache>,
-    /// Which component an artifact is made of, for those that the routing table ever named.
+    /// Which component an artifact is made of: those that kept versions and uploads under way stand on.
     artifact_names: RwLock<HashMap<ArtifactName, Digest>>,
     /// Components of uploads under way: their artifacts may be there before any version stands on them.
     publishing: std::sync::Mutex<HashMap<Digest, usize>>,

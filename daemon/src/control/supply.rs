@@ -171,6 +171,7 @@ impl Control {
         let Ok(digest) = self.component_of(name) else {
             return false;
         };
-        self.publishing_now().contains(&digest) || self.read().references(&digest)
+        // In this order: an upload that ends in between has committed.
+        self.is_publishing(&digest) || self.read().references(&digest)
     }
 }
