@@ -25,7 +25,7 @@ use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
 use crate::durable::create_private_dir;
 use crate::engine::{EngineShape, ShapeError};
-use crate::link::WorkerStart;
+use crate::link::{FILES_MAX, WorkerStart};
 use crate::metrics::Metrics;
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions};
@@ -150,7 +150,9 @@ impl Node {
         })?;
         let blobs = Blobs::open(data.join("components"), DISK_RESERVE_BYTES)?;
         let threads = match config.http.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(FILES_MAX / config.http.listen.len().max(1)),
             threads => usize::try_from(threads).unwrap_or(1),
         };
         let listeners = Listeners::bind(&config.http.listen, threads)?;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::sockets::Listeners;
 use crate::link::{
-    ArtifactName, FROM_WORKER_BYTES_MAX, FrameError, GuestLine, LinkReader, LinkWriter,
+    self, ArtifactName, Counts, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter,
     TableChange, ToControl, ToWorker, WorkerReport, WorkerStart, split,
 };
 use crate::logging;
@@ -78,6 +78,15 @@ struct Outgoing {
     file: Option<OwnedFd>,
 }
 
+impl From<ToWorker> for Outgoing {
+    fn from(message: ToWorker) -> Self {
+        Self {
+            message,
+            file: None,
+        }
+    }
+}
+
 impl Supervisor {
     pub(super) fn new(
         program: PathBuf,
@@ -115,14 +124,7 @@ impl Supervisor {
 
     /// Sends changes to the routing table. Called in the order of revisions, while no other change can be published.
     pub(super) fn publish(&self, revision: u64, changes: Vec<TableChange>) {
-        self.send(
-            ToWorker::Table {
-                revision,
-                full: false,
-                changes,
-            },
-            None,
-        );
+        self.send_each(link::table(revision, false, changes).map(Outgoing::from));
     }
 
     /// Answers a worker's need.
@@ -131,7 +133,8 @@ impl Supervisor {
             Ok(file) => (Some(file), None),
             Err(why) => (None, Some(why)),
         };
-        self.send(ToWorker::Artifact { name, refused }, file);
+        let message = ToWorker::Artifact { name, refused };
+        self.send_each(std::iter::once(Outgoing { message, file }));
     }
 
     /// Waits until the worker serves the table of `revision` or a later one; not longer than `patience`, and not at
@@ -163,7 +166,7 @@ impl Supervisor {
             (standing.reports, standing.ready)
         };
         if ready {
-            self.send(ToWorker::Report, None);
+            self.send_each(std::iter::once(ToWorker::Report.into()));
             let _ = tokio::time::timeout(
                 patience,
                 standing.wait_for(|standing| standing.reports > seen),
@@ -172,18 +175,20 @@ impl Supervisor {
         }
     }
 
-    fn send(&self, message: ToWorker, file: Option<OwnedFd>) {
+    /// Sends messages without another one in between.
+    fn send_each(&self, messages: impl Iterator<Item = Outgoing>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = current.as_ref()
-            && let Err(mpsc::error::TrySendError::Full(_)) =
-                sender.try_send(Outgoing { message, file })
-        {
-            tracing::error!(
-                WAITING_MESSAGES_MAX,
-                "the worker takes no messages; replacing it"
-            );
-            // Dropping the sender ends the link, and with it the worker.
-            *current = None;
+        for message in messages {
+            if let Some(sender) = current.as_ref()
+                && let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(message)
+            {
+                tracing::error!(
+                    WAITING_MESSAGES_MAX,
+                    "the worker takes no messages; replacing it"
+                );
+                // Dropping the sender ends the link, and with it the worker.
+                *current = None;
+            }
         }
     }
 
@@ -246,7 +251,7 @@ impl Supervisor {
         let pid = child.id().unwrap_or(0);
         self.standing.send_modify(|standing| standing.pid = pid);
         let (reader, mut writer) =
-            split(ours, FROM_WORKER_BYTES_MAX).map_err(WorkerFailure::Start)?;
+            split(ours, FrameBounds::CONTROL).map_err(WorkerFailure::Start)?;
         let sockets: Vec<_> = self.listeners.sockets().iter().map(AsFd::as_fd).collect();
         writer
             .send(&ToWorker::Start(self.start.clone()), &sockets)
@@ -267,7 +272,7 @@ impl Supervisor {
                 error = &mut sending => break Err(error),
                 error = &mut receiving => break Err(error),
                 () = shutdown.cancelled(), if drain_until.is_none() => {
-                    self.send(ToWorker::Drain, None);
+                    self.send_each(std::iter::once(ToWorker::Drain.into()));
                     let patience = Duration::from_millis(self.start.drain_ms_max) + DRAIN_GRACE;
                     drain_until = Some(tokio::time::Instant::now() + patience);
                 }
@@ -295,21 +300,16 @@ impl Supervisor {
 
     /// From here on the worker gets every change; the whole table as of now comes first.
     fn enter(&self, home: &Arc<impl Home>) -> mpsc::Receiver<Outgoing> {
-        let (sender, queue) = mpsc::channel(WAITING_MESSAGES_MAX);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         // Publishing takes the same lock, and does so before the change lock is given back: what is in this table is
         // not published again, and what is not is published after it.
         let (revision, changes) = home.whole_table();
-        let table = Outgoing {
-            message: ToWorker::Table {
-                revision,
-                full: true,
-                changes,
-            },
-            file: None,
-        };
-        // The queue was made above and is empty.
-        drop(sender.try_send(table));
+        let table: Vec<_> = link::table(revision, true, changes).collect();
+        let (sender, queue) = mpsc::channel(WAITING_MESSAGES_MAX + table.len());
+        for message in table {
+            // There is room: the queue was made above, and is empty.
+            drop(sender.try_send(message.into()));
+        }
         *current = Some(sender);
         queue
     }
@@ -320,6 +320,7 @@ impl Supervisor {
     }
 
     async fn receive_all(&self, mut reader: LinkReader, home: &Arc<impl Home>) -> WorkerFailure {
+        let mut counts = Counts::default();
         loop {
             let message = match reader.receive::<ToControl>().await {
                 Ok((message, _)) => message,
@@ -337,7 +338,9 @@ impl Supervisor {
                         .send_modify(|standing| standing.table_revision = revision);
                 }
                 ToControl::NeedArtifact { name } => Arc::clone(home).artifact_needed(name),
+                ToControl::Counts(piece) => counts.keep(piece),
                 ToControl::Report(report) => {
+                    let report = counts.complete(report);
                     let (instances, resident_modules) = (report.instances, report.resident_modules);
                     home.reported(report);
                     self.standing.send_modify(|standing| {

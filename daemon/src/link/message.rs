@@ -42,6 +42,8 @@ pub enum ToWorker {
         full: bool,
         /// In order.
         changes: Vec<TableChange>,
+        /// Whether the rest follows in the next message of this kind; applied with the last.
+        more: bool,
     },
     /// The answer to [`ToControl::NeedArtifact`]; with a file where it is available.
     Artifact {
@@ -71,6 +73,8 @@ pub enum ToControl {
         /// The artifact.
         name: ArtifactName,
     },
+    /// The first of the tenants that the next report is about.
+    Counts(Vec<TenantCounts>),
     /// What happened since the last report.
     Report(WorkerReport),
     /// Lines that guests wrote.

@@ -22,15 +22,13 @@ use crate::engine::{Resident, Ticker, runtime_config};
 use crate::gateway::{Acceptor, Gateway, LineSender, Settings, TableBuilder, TrustedProxies};
 use crate::host::linker;
 use crate::link::{
-    FrameError, GuestLine, LinkReader, LinkWriter, TO_WORKER_BYTES_MAX, ToControl, ToWorker,
-    WorkerStart, split,
+    self, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter, ToControl, ToWorker,
+    WorkerReport, WorkerStart, lines_in_one_frame, split,
 };
 use crate::logging;
 
 /// How often figures are sent without being asked for.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Log lines that travel in one frame.
-const LINES_PER_FRAME: usize = 512;
 /// Tasks polled between two looks at sockets and timers. tokio's default of 61 would let guests that compute hold
 /// back everybody else on the thread for as many ticks.
 const EVENT_INTERVAL: u32 = 8;
@@ -78,7 +76,7 @@ async fn run() -> Result<(), WorkerError> {
         .try_clone_to_owned()
         .map_err(WorkerError::NoLink)?;
     let (mut reader, writer) =
-        split(UnixStream::from(socket), TO_WORKER_BYTES_MAX).map_err(WorkerError::NoLink)?;
+        split(UnixStream::from(socket), FrameBounds::WORKER).map_err(WorkerError::NoLink)?;
     let (ToWorker::Start(start), sockets) = reader.receive().await? else {
         return Err(WorkerError::NoStart);
     };
@@ -152,6 +150,8 @@ impl Worker {
         sockets: Vec<OwnedFd>,
     ) -> Result<(), WorkerError> {
         let mut builder = TableBuilder::default();
+        // Of a table that comes in pieces: whether it is whole, and its changes so far.
+        let mut coming = (false, Vec::new());
         let mut sockets = Some(sockets);
         let mut report_at = tokio::time::interval(REPORT_EVERY);
         report_at.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -172,7 +172,7 @@ impl Worker {
                 Some(message) = messages.recv() => message,
                 _ = report_at.tick() => {
                     if let Some(report) = report::since_last(&builder, &self.gateway, &self.acceptor, &self.resident) {
-                        self.send(ToControl::Report(report)).await;
+                        self.report(report).await;
                     }
                     continue;
                 }
@@ -182,10 +182,17 @@ impl Worker {
                     ToWorker::Table {
                         revision,
                         full,
-                        changes,
+                        changes: piece,
+                        more,
                     },
                     _,
                 )) => {
+                    coming.0 |= full;
+                    coming.1.extend(piece);
+                    if more {
+                        continue;
+                    }
+                    let (full, changes) = std::mem::take(&mut coming);
                     let table = builder.apply(full, changes, &self.resident, Instant::now());
                     self.gateway.set_table(table);
                     self.resident.forget_unrouted();
@@ -212,12 +219,18 @@ impl Worker {
                 Ok((ToWorker::Report, _)) => {
                     let report =
                         report::now(&builder, &self.gateway, &self.acceptor, &self.resident);
-                    self.send(ToControl::Report(report)).await;
+                    self.report(report).await;
                 }
                 Ok((ToWorker::Drain, _)) | Err(FrameError::Closed) => return Ok(()),
                 Ok((ToWorker::Start(_), _)) => return Err(WorkerError::NoStart),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    async fn report(&self, report: WorkerReport) {
+        for message in link::report(report) {
+            self.send(message).await;
         }
     }
 
@@ -276,7 +289,6 @@ async fn send_all(
     mut needs: mpsc::UnboundedReceiver<crate::link::ArtifactName>,
     mut lines: mpsc::Receiver<GuestLine>,
 ) {
-    let mut batch = Vec::new();
     loop {
         let message = tokio::select! {
             biased;
@@ -285,13 +297,15 @@ async fn send_all(
                 Some(message) => message,
                 None => return,
             },
-            count = lines.recv_many(&mut batch, LINES_PER_FRAME), if !lines.is_closed() => {
-                if count == 0 { continue }
-                ToControl::Lines(std::mem::take(&mut batch))
-            }
+            Some(first) = lines.recv() => lines_in_one_frame(first, &mut lines),
         };
-        if writer.send(&message, &[]).await.is_err() {
-            return;
+        match writer.send(&message, &[]).await {
+            Ok(()) => {}
+            // Control would end the link over it, and every tenant would pay: this message alone is lost.
+            Err(error @ FrameError::TooLarge { .. }) => {
+                tracing::error!(%error, "a message to control is dropped");
+            }
+            Err(_) => return,
         }
     }
 }

@@ -17,6 +17,7 @@ mod words;
 
 use std::ffi::OsString;
 
+pub use conflicts::HTTP_SOCKETS_MAX;
 pub use error::{ConfigError, Hint};
 pub use ip_net::{IpNet, IpNetError};
 pub use read::{COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX};

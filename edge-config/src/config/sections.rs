@@ -184,7 +184,7 @@ sections! {
     http: Http, RawHttp {
         /// Where it listens.
         listen: Vec<SocketAddr> = List(&["0.0.0.0:8080"]), 1..=16;
-        /// Threads that serve; 0 is one a core.
+        /// Threads that serve; 0 is one a core. Each has a socket of its own for every address: at most 128 together.
         threads: u32 = Int(0), 0..=256;
         /// Open connections at once.
         connections_max: u32 = Int(10_000), 1..=1_000_000;

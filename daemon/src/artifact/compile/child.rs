@@ -52,7 +52,7 @@ fn failed(what: &str, error: &dyn std::error::Error) -> ExitCode {
 async fn run() -> io::Result<()> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let watched = socket.try_clone()?;
-    let (mut reader, mut writer) = link::split(socket, link::COMPILE_BYTES_MAX)?;
+    let (mut reader, mut writer) = link::split(socket, link::FrameBounds::COMPILE)?;
     let (request, mut files) = receive(&mut reader).await?;
     // Opened while the process may still open anything: it stays readable afterwards.
     let status = File::open("/proc/self/status")?;

@@ -236,7 +236,7 @@ impl Conversation {
         files: &[BorrowedFd<'_>],
         mut on_inspected: Option<&mut (dyn FnMut(&Inspection) + Send)>,
     ) -> Result<(), FrameError> {
-        let (mut reader, mut writer) = link::split(socket, link::COMPILE_BYTES_MAX)?;
+        let (mut reader, mut writer) = link::split(socket, link::FrameBounds::COMPILE)?;
         writer.send(request, files).await?;
         loop {
             let (answer, _) = reader.receive::<Answer>().await?;
