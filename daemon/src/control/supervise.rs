@@ -22,6 +22,9 @@ use crate::logging;
 
 /// Messages that may wait for a worker. One that lets them pile up higher is hung, and replaced.
 const WAITING_MESSAGES_MAX: usize = 1024;
+/// A worker that does not accept connections this long after its start hangs, and is replaced: the whole table of a
+/// large node takes a second or two.
+const START_MAX: Duration = Duration::from_secs(30);
 /// A worker that lived this long did not fail at its start: its successor is started at once.
 const LIVED_WELL: Duration = Duration::from_secs(10);
 /// A worker that was told to drain is killed this long after its own drain time is over.
@@ -49,6 +52,7 @@ pub(super) struct Supervisor {
     start: WorkerStart,
     listeners: Listeners,
     backoff: Backoff,
+    start_max: Duration,
     current: Mutex<Option<mpsc::Sender<Outgoing>>>,
     standing: watch::Sender<Standing>,
 }
@@ -99,6 +103,7 @@ impl Supervisor {
             start,
             listeners,
             backoff,
+            start_max: START_MAX,
             current: Mutex::new(None),
             standing: watch::Sender::default(),
         }
@@ -260,7 +265,15 @@ impl Supervisor {
         let mut sending = std::pin::pin!(send_all(writer, queue));
         let mut receiving = std::pin::pin!(self.receive_all(reader, home));
         let mut drain_until = None;
+        let start_until = tokio::time::Instant::now() + self.start_max;
+        let mut standing = self.standing.subscribe();
         let outcome = loop {
+            let not_ready = async {
+                let ready = standing.wait_for(|standing| standing.ready);
+                if tokio::time::timeout_at(start_until, ready).await.is_ok() {
+                    std::future::pending::<()>().await;
+                }
+            };
             let too_long = async {
                 match drain_until {
                     Some(until) => tokio::time::sleep_until(until).await,
@@ -276,6 +289,7 @@ impl Supervisor {
                     let patience = Duration::from_millis(self.start.drain_ms_max) + DRAIN_GRACE;
                     drain_until = Some(tokio::time::Instant::now() + patience);
                 }
+                () = not_ready, if drain_until.is_none() => break Err(WorkerFailure::NotReady),
                 () = too_long => {
                     tracing::warn!("the worker did not end in its drain time; killing it");
                     break Err(WorkerFailure::GivenUp);
@@ -362,6 +376,8 @@ enum WorkerFailure {
     Start(#[source] io::Error),
     #[error("the link to the worker broke")]
     Link(#[from] FrameError),
+    #[error("the worker did not begin to serve in time")]
+    NotReady,
     #[error("the worker was given up")]
     GivenUp,
 }
@@ -374,4 +390,69 @@ async fn send_all(mut writer: LinkWriter, mut queue: mpsc::Receiver<Outgoing>) -
         }
     }
     WorkerFailure::GivenUp
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::engine::EngineShape;
+
+    struct Nobody;
+
+    impl Home for Nobody {
+        fn whole_table(&self) -> (u64, Vec<TableChange>) {
+            (1, Vec::new())
+        }
+        fn artifact_needed(self: Arc<Self>, _name: ArtifactName) {}
+        fn reported(&self, _report: WorkerReport) {}
+        fn lines(&self, _lines: Vec<GuestLine>) {}
+        fn worker_changed(&self, _pid: Option<u32>) {}
+        fn worker_restarted(&self) {}
+    }
+
+    fn start() -> WorkerStart {
+        WorkerStart {
+            shape: EngineShape::for_this_box(1, 64 << 20).unwrap(),
+            threads: 1,
+            listeners_per_thread: 1,
+            connections_max: 1,
+            header_read_timeout_ms: 1,
+            header_bytes_max: 1,
+            header_count_max: 1,
+            trusted_proxies: Vec::new(),
+            drain_ms_max: 1,
+            resident_max: 1,
+            log_level: "error".to_owned(),
+            log_json: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_hangs_before_it_is_ready_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let hangs = folder.path().join("hangs");
+        std::fs::write(&hangs, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        std::fs::set_permissions(&hangs, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let listeners = Listeners::bind(&[([127, 0, 0, 1], 0).into()], 1).unwrap();
+        let backoff = Backoff {
+            min: Duration::from_millis(1),
+            max: Duration::from_millis(1),
+        };
+        let mut supervisor = Supervisor::new(hangs, start(), listeners, backoff);
+        supervisor.start_max = Duration::from_millis(50);
+        let mut standing = supervisor.standing.subscribe();
+        let stop = CancellationToken::new();
+        let running = supervisor.run(Arc::new(Nobody), stop.clone());
+        let replaced = async {
+            let twice = standing.wait_for(|standing| standing.restarts == 2);
+            let in_time = tokio::time::timeout(Duration::from_secs(20), twice).await;
+            assert!(in_time.is_ok_and(|seen| seen.is_ok()));
+        };
+        tokio::select! {
+            () = running => panic!("supervision ended"),
+            () = replaced => {}
+        }
+    }
 }
