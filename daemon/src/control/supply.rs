@@ -119,11 +119,8 @@ impl Control {
             .metadata()
             .map_err(|error| internal(&error))?
             .len();
-        let ticket = self
-            .compile_queue
-            .enqueue()
-            .map_err(|full| internal(&full))?;
-        let turn = ticket.turn().await;
+        // Requests wait for it: before the uploads that wait, however many do.
+        let turn = self.compile_queue.enqueue_first().turn().await;
         self.compile(&component, bytes, digest).await?;
         drop(turn);
         Ok(())
