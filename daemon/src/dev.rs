@@ -61,6 +61,8 @@ pub async fn run(options: DevOptions) -> Result<(), Box<dyn Error>> {
         Some(data) => data,
         None => user_data_folder()?,
     };
+    // Whoever uses the paths that are printed need not stand in the same folder.
+    let data = std::path::absolute(data)?;
     let node = Node::bind(configuration(
         &data,
         options.http,
