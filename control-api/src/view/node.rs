@@ -27,7 +27,7 @@ pub struct NodeStatus {
     pub routes: u64,
     /// Artifacts on disk.
     pub artifacts: u64,
-    /// Uploads waiting for the compiler.
+    /// Components that are being compiled or wait for it.
     pub compile_queue: u64,
     /// The worker process.
     pub worker: WorkerStatus,

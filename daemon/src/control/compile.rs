@@ -50,6 +50,7 @@ impl Control {
         let turn = ticket.turn().await;
         tell(Progress::Compiling(Instant::now()));
         let inspection = self.compile(bytes.file(), bytes.bytes(), digest).await?;
+        self.metrics.artifact(ArtifactState::Compiled);
         drop(turn);
         let world = inspection
             .world
@@ -92,7 +93,10 @@ impl Control {
         component_bytes: u64,
         digest: &Digest,
     ) -> Result<Inspection, PlaneError> {
-        let output = self.cache.begin().map_err(|error| internal(&error))?;
+        let cache = Arc::clone(&self.cache);
+        let output = blocking(move || cache.begin())
+            .await?
+            .map_err(|error| internal(&error))?;
         let job = CompileJob {
             component,
             component_bytes,
@@ -122,7 +126,6 @@ impl Control {
         })
         .await?
         .map_err(|error| internal(&error))?;
-        self.metrics.artifact(ArtifactState::Compiled);
         Ok(report.inspection)
     }
 

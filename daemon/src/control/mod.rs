@@ -13,6 +13,7 @@ mod jobs;
 pub mod logs;
 mod node;
 mod observe;
+mod places;
 mod plane;
 mod restore;
 mod sockets;
@@ -30,7 +31,7 @@ use control_api::auth::Clock;
 use control_api::error::PlaneError;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
-use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
@@ -41,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::store::{Health, Store, blobs::Blobs};
 use jobs::Jobs;
 use logs::LogRings;
+use places::UploadPlaces;
 use state::{NameArtifacts, State};
 use supervise::Supervisor;
 
@@ -74,7 +76,7 @@ pub struct Control {
     compile_queue: CompileQueue,
     dry_run_queue: CompileQueue,
     shape: EngineShape,
-    uploads: Semaphore,
+    uploads: UploadPlaces,
     jobs: Jobs,
     supervisor: Supervisor,
     metrics: Metrics,
@@ -145,13 +147,16 @@ impl Control {
         self.shape.memory_bytes_max >> 20
     }
 
-    fn compile_queue_length(&self) -> u64 {
+    /// Components that are being compiled, and those that wait for it.
+    fn compile_queue_depth(&self) -> (u64, u64) {
         let (running, waiting) = self.compile_queue.depth();
-        (running + waiting) as u64
+        (running as u64, waiting as u64)
     }
 
-    fn artifact_count(&self) -> u64 {
-        self.cache.usage().map_or(0, |(count, _)| count as u64)
+    async fn artifact_count(&self) -> u64 {
+        let cache = Arc::clone(&self.cache);
+        let usage = blocking(move || cache.usage()).await;
+        usage.map_or(0, |usage| usage.map_or(0, |(count, _)| count as u64))
     }
 
     /// Drops what was kept in memory for a tenant that is gone.

@@ -10,12 +10,13 @@ use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, system_clock
 use control_api::server::{ApiOptions, ListenError as AdminListenError, ListenOptions, Server};
 use control_api::view::NodeState;
 use edge_config::Config;
-use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::jobs::Jobs;
 use super::logs::LogRings;
+use super::places::UploadPlaces;
 use super::restore::{RestoreError, restore};
 use super::sockets::{ListenError, Listeners};
 use super::supervise::{Backoff, Supervisor};
@@ -88,6 +89,15 @@ pub enum NodeError {
     /// The admin key that a node without configured keys makes for itself.
     #[error("the node's own admin key cannot be made or read")]
     AdminKey(#[from] control_api::keypair::KeyFileError),
+    /// The token for scraping metrics cannot be read.
+    #[error("metrics.token_file: cannot use {}", path.display())]
+    MetricsToken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A task of the node ended that never should.
     #[error("the admin API ended: {0}")]
     Ended(String),
@@ -187,7 +197,7 @@ impl Node {
             compile_queue: CompileQueue::new(1, queue_max),
             dry_run_queue: CompileQueue::new(DRY_RUNS_AT_ONCE, queue_max),
             shape,
-            uploads: Semaphore::new(usize::try_from(config.uploads.concurrent_max).unwrap_or(1)),
+            uploads: UploadPlaces::new(config.uploads.concurrent_max),
             jobs: Jobs::new(usize::try_from(config.uploads.jobs_kept_max).unwrap_or(1)),
             supervisor: Supervisor::new(program, start, listeners, backoff),
             metrics,
@@ -395,14 +405,29 @@ fn admin_server(
     control: &Arc<Control>,
     authenticator: &Arc<Authenticator>,
 ) -> Result<Server, NodeError> {
-    let api = ApiOptions::new(
+    let mut api = ApiOptions::new(
         plane::plane(Arc::clone(control)),
         Arc::clone(authenticator),
         control.tracker.clone(),
     )
     .bounded_by(&control.config);
+    if let Some(path) = &control.config.metrics.token_file {
+        api.metrics_token = Some(metrics_token(path)?);
+    }
     let listen = ListenOptions::from_config(&control.config);
     Ok(Server::bind(listen, api)?)
+}
+
+fn metrics_token(path: &Path) -> Result<String, NodeError> {
+    let failed = |source| NodeError::MetricsToken {
+        path: path.to_owned(),
+        source,
+    };
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    match text.trim() {
+        "" => Err(failed(std::io::Error::other("the file is empty"))),
+        token => Ok(token.to_owned()),
+    }
 }
 
 fn make_private_dir(path: &Path) -> Result<(), NodeError> {

@@ -56,7 +56,7 @@ impl Control {
                 keys as u64,
             );
         }
-        self.metrics.compile_queue(self.compile_queue_length());
+        self.metrics.compile_queue(self.compile_queue_depth().1);
         let stats = self.store.stats();
         self.metrics.store(StoreFigures {
             transactions: stats.transactions,

@@ -46,6 +46,8 @@ impl ControlPlane for Control {
 
     async fn status(&self) -> Result<NodeStatus, PlaneError> {
         self.supervisor().fresh_figures(FIGURES_PATIENCE).await;
+        let artifacts = self.artifact_count().await;
+        let (running, waiting) = self.compile_queue_depth();
         let (tenants, modules, routes, revision) = {
             let state = self.read();
             (
@@ -71,8 +73,8 @@ impl ControlPlane for Control {
             tenants: tenants as u64,
             modules: modules as u64,
             routes: routes as u64,
-            artifacts: self.artifact_count(),
-            compile_queue: self.compile_queue_length(),
+            artifacts,
+            compile_queue: running + waiting,
             worker: self.supervisor().status(),
             revision,
         })
@@ -337,8 +339,12 @@ impl ControlPlane for Control {
         self.take_upload(upload, precondition, caller).await
     }
 
-    async fn upload_dry_run(&self, upload: Upload) -> Result<UploadDryRun, PlaneError> {
-        self.try_upload(upload).await
+    async fn upload_dry_run(
+        &self,
+        upload: Upload,
+        precondition: Precondition,
+    ) -> Result<UploadDryRun, PlaneError> {
+        self.try_upload(upload, precondition).await
     }
 
     async fn job(&self, tenant: &TenantName, id: &str) -> Result<Job, PlaneError> {
@@ -412,7 +418,7 @@ impl ControlPlane for Control {
                 highest_version: found.value.highest_version,
             };
             Ok(plan
-                .before(Some(views::module(&id, &found.value)))
+                .before(Some(views::audited_module(&id, &found.value)))
                 .edit(floor)
                 .edit(Edit::DeleteModule {
                     tenant: name,
@@ -526,10 +532,6 @@ impl ControlPlane for Control {
         })
         .await?;
         Ok(())
-    }
-
-    async fn host_owner(&self, host: &HostPattern) -> Result<Option<TenantName>, PlaneError> {
-        Ok(self.read().host_owner(host).cloned())
     }
 }
 

@@ -198,11 +198,6 @@ impl State {
                 .any(|(pattern, (holder, _))| holder != tenant && host.covers(pattern))
     }
 
-    /// The tenant that routes exactly this pattern.
-    pub(super) fn host_owner(&self, host: &HostPattern) -> Option<&TenantName> {
-        self.hosts.get(host).map(|(holder, _)| holder)
-    }
-
     /// Whether any kept version stands on a component.
     pub(super) fn references(&self, digest: &Digest) -> bool {
         self.components.contains_key(digest)

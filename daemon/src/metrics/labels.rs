@@ -132,7 +132,12 @@ impl From<&PlaneError> for UploadEnd {
             | E::DoesNotCompile { .. } => Self::Component,
             E::CompileTooCostly { .. } => Self::TooCostly,
             E::UploadsBusy { .. } | E::CompileQueueFull { .. } | E::Draining => Self::Busy,
-            E::StoreUnavailable | E::Internal { .. } => Self::Failed,
+            E::StoreUnavailable
+            | E::OutcomeUnknown
+            | E::StateFull { .. }
+            | E::DiskFull
+            | E::ChangeTooLarge { .. }
+            | E::Internal { .. } => Self::Failed,
         }
     }
 }

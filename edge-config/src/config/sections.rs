@@ -170,7 +170,7 @@ sections! {
         jwks_files: Vec<PathBuf> = List(&[]), 0..=16;
         /// Where more such keys are fetched from; not over plain `http`, where whoever stands between could change them.
         jwks_url: Option<KeysUrl> = Unset;
-        /// How often they are fetched again.
+        /// How often they are fetched again, and files read again.
         jwks_refresh_s: u32 = Int(300), 10..=86_400;
         /// Who may have issued a token (`iss`).
         issuers: Vec<Issuer> = List(&["littoral"]), 1..=16;
@@ -203,7 +203,7 @@ sections! {
 
     /// Receiving components.
     uploads: Uploads, RawUploads {
-        /// Uploads at once.
+        /// Uploads at once; one tenant has at most half of them.
         concurrent_max: u32 = Int(4), 1..=256;
         /// The longest time one may take to arrive.
         duration_ms_max: u32 = Int(120_000), 1_000..=3_600_000;
@@ -257,5 +257,8 @@ sections! {
     metrics: Metrics, RawMetrics {
         /// Tenants with a label of their own; those above are counted under one.
         tenants_max: u32 = Int(1_000), 0..=100_000;
+        /// A file with a token that whoever scrapes must send (`Authorization: Bearer`); without one, everybody who
+        /// reaches the admin API may.
+        token_file: Option<PathBuf> = Unset;
     }
 }
