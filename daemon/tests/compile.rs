@@ -585,22 +585,29 @@ fn the_subcommand_is_of_no_use_to_people() {
 
 /// Not a test: the parent that the next one kills.
 #[tokio::test]
-#[ignore = "run by the_child_dies_with_its_parent"]
+#[ignore = "run by the_child_stands_back_for_others_and_dies_with_its_parent"]
 async fn parent_to_be_killed() {
-    let _ = error_of(&bomb(60, 1_000, 100), &limits()).await;
+    let limits = CompileLimits {
+        niceness: 10,
+        ..limits()
+    };
+    let _ = error_of(&bomb(60, 1_000, 100), &limits).await;
 }
 
 #[test]
-fn the_child_dies_with_its_parent() {
+fn the_child_stands_back_for_others_and_dies_with_its_parent() {
     let mut parent = alone("parent_to_be_killed")
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
+    // As far behind its parent as it was told, and no further than there is.
+    let own = niceness(i32::try_from(parent.id()).unwrap()).unwrap();
+    let wanted = (own + 10).min(19);
     let mut child = None;
-    while child.is_none() {
+    while child.is_none_or(|child| niceness(child) != Some(wanted)) {
         assert!(
             parent.try_wait().unwrap().is_none(),
-            "the parent ended by itself"
+            "the parent ended by itself; its child's niceness was never {wanted}"
         );
         child = child_of(parent.id());
         std::thread::yield_now();
@@ -633,6 +640,14 @@ fn child_of(pid: u32) -> Option<i32> {
         }
     }
     None
+}
+
+/// How far a process stands back, proc(5).
+fn niceness(pid: i32) -> Option<i64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; 16 numbers come between it and the niceness.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(16)?.parse().ok()
 }
 
 fn peak_rss_bytes() -> u64 {

@@ -41,6 +41,7 @@ pub struct TestEdge {
     client: Client,
     issuer: Option<Arc<PrivateKey>>,
     environment: Vec<(String, OsString)>,
+    address_space_bytes_max: Option<u64>,
 }
 
 impl Builder {
@@ -56,6 +57,13 @@ impl Builder {
     pub fn trusting(mut self, issuer: PrivateKey, jwks: PathBuf) -> Self {
         self.issuer = Some(Arc::new(issuer));
         self.set("auth.jwks_files", serde_json::json!([text(&jwks)]))
+    }
+
+    /// Has the node believe tokens of this key, whose public half is published there, and no others.
+    #[must_use]
+    pub fn trusting_url(mut self, issuer: PrivateKey, url: &str) -> Self {
+        self.issuer = Some(Arc::new(issuer));
+        self.set("auth.jwks_url", url)
     }
 
     /// The folder that the node will have, to put files there.
@@ -80,7 +88,7 @@ impl Builder {
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect();
         std::fs::write(home.join("littoral.toml"), text).expect("the folder is ours");
-        let mut process = start(home, &[]);
+        let mut process = start(home, &[], None);
         let Some((client, http)) = ready(home, self.issuer.as_deref(), &mut process).await else {
             panic!("littorald ended:\n{}", process.log_tail());
         };
@@ -91,6 +99,7 @@ impl Builder {
             client,
             issuer: self.issuer,
             environment: Vec::new(),
+            address_space_bytes_max: None,
         }
     }
 }
@@ -112,11 +121,25 @@ fn text(path: &Path) -> serde_json::Value {
         .into()
 }
 
-fn start(home: &Path, environment: &[(String, OsString)]) -> Process {
+fn start(
+    home: &Path,
+    environment: &[(String, OsString)],
+    address_space_bytes_max: Option<u64>,
+) -> Process {
     let config = home.join("littoral.toml");
-    let arguments = ["run", "--config", config.to_str().expect("a plain name")];
+    let config = config.to_str().expect("a plain name");
     let log = home.join("log");
-    Process::start(littorald(), &arguments, environment, Stdio::null(), &log)
+    let limited: String;
+    let (program, arguments) = match address_space_bytes_max {
+        None => (littorald(), vec!["run", "--config", config]),
+        Some(bytes) => {
+            let daemon = littorald().to_str().expect("a plain name");
+            limited = format!("ulimit -v {} && exec \"$0\" \"$@\"", bytes >> 10);
+            let arguments = vec!["-c", &limited, daemon, "run", "--config", config];
+            (Path::new("/bin/sh"), arguments)
+        }
+    };
+    Process::start(program, &arguments, environment, Stdio::null(), &log)
 }
 
 /// Waits until a node serves; gives its client and where it serves, or nothing if it has ended instead.
@@ -354,7 +377,11 @@ impl TestEdge {
     /// The same, where the node may end before it serves: then `false`.
     pub async fn try_start_again(&mut self) -> bool {
         assert!(self.process.ended().is_some(), "the node still runs");
-        self.process = start(self.home.path(), &self.environment);
+        self.process = start(
+            self.home.path(),
+            &self.environment,
+            self.address_space_bytes_max,
+        );
         let issuer = self.issuer.as_deref();
         match ready(self.home.path(), issuer, &mut self.process).await {
             Some((client, http)) => {
@@ -368,6 +395,11 @@ impl TestEdge {
     /// Variables that the node is started with from the next start on.
     pub fn set_environment(&mut self, environment: Vec<(String, OsString)>) {
         self.environment = environment;
+    }
+
+    /// How much address space the node and its processes have from the next start on (`RLIMIT_AS`).
+    pub fn limit_address_space(&mut self, bytes_max: u64) {
+        self.address_space_bytes_max = Some(bytes_max);
     }
 
     /// Stops and starts it.

@@ -19,8 +19,8 @@ use edge_config::{KeyId, ModuleName, RouteId, TenantName};
 use tokio::sync::Notify;
 
 use state::{Result, State};
-use uploads::{Checked, Received, not_a_component, receive};
 pub(crate) use uploads::PREAMBLE;
+use uploads::{Checked, Received, not_a_component, receive};
 
 pub(crate) struct MemoryPlane {
     state: Mutex<State>,
