@@ -192,8 +192,8 @@ pub enum PlaneError {
     /// The node is draining.
     #[error("the node is draining and takes no changes")]
     Draining,
-    /// The change could not be made durable.
-    #[error("the node cannot make changes durable at the moment")]
+    /// Nothing could be made durable, or read again.
+    #[error("the node's store does not work at the moment")]
     StoreUnavailable,
     /// Making this very change durable failed half-way.
     #[error("the change may or may not have been kept: look again once the node takes changes")]

@@ -158,8 +158,8 @@ kinds! {
         "Requests would not be served now; `detail` says what is missing.";
     Draining SERVICE_UNAVAILABLE "draining" "The node is draining"
         "The node finishes what it admitted and takes no changes.";
-    StoreUnavailable SERVICE_UNAVAILABLE "store-unavailable" "Changes cannot be made durable"
-        "The node's store does not take writes at the moment; nothing was changed.";
+    StoreUnavailable SERVICE_UNAVAILABLE "store-unavailable" "The node's store is not available"
+        "The node's store does not work at the moment; nothing was changed.";
     OutcomeUnknown SERVICE_UNAVAILABLE "outcome-unknown" "The change may or may not have been kept"
         "Writing the change failed half-way. Read the resource again once the node takes changes, or repeat the change: that is harmless.";
     StateFull INSUFFICIENT_STORAGE "state-full" "The node keeps no more state"

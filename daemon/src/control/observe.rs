@@ -5,7 +5,6 @@ use control_api::plane::{LogLines, LogQuery};
 use control_api::view::{AuditEntry, Page, PageRequest};
 use edge_config::TenantName;
 
-use super::change::store_error;
 use super::{Control, internal};
 use crate::link::{GuestLine, WorkerReport};
 use crate::metrics::{StoreFigures, TenantTotals};
@@ -88,7 +87,13 @@ impl Control {
             .store
             .audit_page(before, page.limit.saturating_add(1))
             .await
-            .map_err(store_error)?;
+            .map_err(|error| {
+                tracing::error!(
+                    error = crate::logging::chain(&error),
+                    "the audit log cannot be read"
+                );
+                PlaneError::StoreUnavailable
+            })?;
         let more = entries.len() > page.limit;
         entries.truncate(page.limit);
         let json = |bytes: &[u8]| serde_json::from_slice(bytes).ok();
