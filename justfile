@@ -16,6 +16,11 @@ run *arguments:
 suite name *arguments:
     cargo test -p littoral-tests --test {{name}} {{arguments}}
 
-# the checked-in OpenAPI document and the generated pages, after a change to the contract
+# what SPECIFICATION.md promises in figures: each prints them, and fails beyond what is promised
+bench:
+    cargo build --release -p littorald -p control-api --bins
+    cargo bench -p littoral-tests
+
+# the checked-in OpenAPI document and the generated pages, after a change to contract or configuration
 update:
-    UPDATE=1 cargo test -p control-api -p edge-config
+    UPDATE=1 UPDATE_README=1 cargo test -p control-api -p edge-config

@@ -148,8 +148,9 @@ pub enum PlaneError {
     #[error("the upload broke off after {received_bytes} bytes")]
     BodyBrokenOff { received_bytes: u64 },
     /// Too many uploads at once.
-    #[error("{concurrent_max} uploads are already under way, the most this node takes at once")]
+    #[error("{concurrent_max} uploads are already under way, the most {whose} has at once")]
     UploadsBusy {
+        whose: &'static str,
         concurrent_max: u64,
         retry_after_s: u64,
     },
@@ -191,9 +192,21 @@ pub enum PlaneError {
     /// The node is draining.
     #[error("the node is draining and takes no changes")]
     Draining,
-    /// The change could not be made durable.
-    #[error("the node cannot make changes durable at the moment")]
+    /// Nothing could be made durable, or read again.
+    #[error("the node's store does not work at the moment")]
     StoreUnavailable,
+    /// Making this very change durable failed half-way.
+    #[error("the change may or may not have been kept: look again once the node takes changes")]
+    OutcomeUnknown,
+    /// The control state has no room for the change.
+    #[error("the node keeps at most {bytes_max} bytes of state, and the change would need more")]
+    StateFull { bytes_max: u64 },
+    /// The disk has no room.
+    #[error("the node's disk is too full to take more")]
+    DiskFull,
+    /// More than is made at once.
+    #[error("the change has {writes} parts in {bytes} bytes, more than the node makes at once")]
+    ChangeTooLarge { bytes: u64, writes: u64 },
     /// A bug of ours or a fault of the box; the text goes to the log only.
     #[error("internal fault: {inside}")]
     Internal { inside: String },

@@ -7,7 +7,7 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use edge_config::{HostPattern, KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{KeyId, ModuleName, RouteId, TenantName};
 use futures_util::Stream;
 
 use crate::error::PlaneError;
@@ -154,7 +154,11 @@ pub trait ControlPlane: Send + Sync + 'static {
         caller: Caller,
     ) -> Result<UploadOutcome, PlaneError>;
     /// What an upload would do; nothing is kept.
-    async fn upload_dry_run(&self, upload: Upload) -> Result<UploadDryRun, PlaneError>;
+    async fn upload_dry_run(
+        &self,
+        upload: Upload,
+        precondition: Precondition,
+    ) -> Result<UploadDryRun, PlaneError>;
     /// An upload that was accepted with 202.
     async fn job(&self, tenant: &TenantName, id: &str) -> Result<Job, PlaneError>;
     /// A tenant's modules in order of name.
@@ -222,6 +226,4 @@ pub trait ControlPlane: Send + Sync + 'static {
         precondition: Precondition,
         caller: Caller,
     ) -> Result<(), PlaneError>;
-    /// The tenant that holds a hostname, for the node's own use.
-    async fn host_owner(&self, host: &HostPattern) -> Result<Option<TenantName>, PlaneError>;
 }

@@ -19,6 +19,8 @@ use crate::view::PublicJwk;
 pub const HEADER: &str = "module-signature";
 /// Longest statement in bytes; a real one has about 500.
 pub const BYTES_MAX: usize = 8 * 1024;
+/// The highest version: the largest whole number that every JSON reader keeps as it is (RFC 8259 §6).
+pub const VERSION_MAX: u64 = (1 << 53) - 1;
 /// The JOSE header's `typ` of a statement: a token of another kind, signed by the same key, is not one.
 const TYP: &str = "module-statement";
 
@@ -178,7 +180,7 @@ impl Statement {
     /// # Errors
     /// In this order: [`PlaneError::StatementWrongTenant`], [`PlaneError::StatementWrongModule`],
     /// [`PlaneError::StatementExpired`], [`PlaneError::StatementNotYetValid`], [`PlaneError::StatementLifetime`], and
-    /// [`PlaneError::StatementMalformed`] where it ends before it begins.
+    /// [`PlaneError::StatementMalformed`] where it ends before it begins or its version is above [`VERSION_MAX`].
     pub fn check(&self, expected: &Expected<'_>) -> Result<(), PlaneError> {
         self.check_place(expected.tenant, expected.module)?;
         let (now, skew) = (expected.now, expected.clock_skew_s);
@@ -187,6 +189,9 @@ impl Statement {
         }
         if self.iat > now.saturating_add(skew) {
             return Err(PlaneError::StatementNotYetValid { iat: self.iat, now });
+        }
+        if self.version > VERSION_MAX {
+            return Err(malformed(format!("its `version` is above {VERSION_MAX}")));
         }
         let lifetime_s = self
             .exp

@@ -30,6 +30,8 @@ const MODULE: &str = "hello";
 const ROUTE: &str = "hello.localhost/";
 /// The node's name in dev mode, and with it the audience of its tokens.
 const NODE: &str = "dev";
+/// The command line's program.
+const CLI: &str = "littoral";
 /// A day of playing around, and the node makes a new token at each start.
 const TOKEN_LIFETIME_S: u64 = 24 * 3600;
 const STATEMENT_LIFETIME_S: u64 = 600;
@@ -61,6 +63,8 @@ pub async fn run(options: DevOptions) -> Result<(), Box<dyn Error>> {
         Some(data) => data,
         None => user_data_folder()?,
     };
+    // Whoever uses the paths that are printed need not stand in the same folder.
+    let data = std::path::absolute(data)?;
     let node = Node::bind(configuration(
         &data,
         options.http,
@@ -178,13 +182,21 @@ async fn set_up(data: &Path, started: &Started) -> Result<serde_json::Value, Box
         http.port(),
         http.ip()
     );
+    let littoral = littoral();
+    if littoral.is_none() {
+        eprintln!(
+            "to have `littoral`, from the sources: cargo install --locked --path control-api"
+        );
+    }
+    let littoral = littoral.unwrap_or_else(|| PathBuf::from(CLI));
     eprintln!("to deploy your own, in another terminal:");
     eprintln!(
         "    export LITTORAL_ADMIN=http://{admin} LITTORAL_TOKEN_FILE={}",
         token_file.display()
     );
     eprintln!(
-        "    littoral deploy your.wasm --tenant {TENANT} --module yours --host yours.localhost --key {}",
+        "    {} deploy your.wasm --tenant {TENANT} --module yours --host yours.localhost --key {}",
+        littoral.display(),
         key_file.display()
     );
     Ok(json!({
@@ -195,6 +207,17 @@ async fn set_up(data: &Path, started: &Started) -> Result<serde_json::Value, Box
         "key_file": key_file,
         "url": url,
     }))
+}
+
+/// The command line, as somebody types it: by its name where the shell would find it, by its path where it lies beside
+/// this program.
+fn littoral() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(CLI).is_file()) {
+        return Some(PathBuf::from(CLI));
+    }
+    let beside = std::env::current_exe().ok()?.with_file_name(CLI);
+    beside.is_file().then_some(beside)
 }
 
 /// Uploads the bundled component unless the node serves these very bytes already.

@@ -4,6 +4,7 @@
 //! compile child turns one component into native code. See ARCHITECTURE.md at the root.
 
 pub mod artifact;
+pub mod confine;
 pub mod control;
 pub mod dev;
 mod durable;

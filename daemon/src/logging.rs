@@ -13,6 +13,9 @@ pub fn start(level: &str, json: bool, process: &'static str) {
     let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        // Warns of what guests do wrong, once for each time they do it.
+        .with_target("wasmtime_wasi_http", LevelFilter::OFF)
+        .with_target("wasmtime_wasi", LevelFilter::OFF)
         .with_target("littorald", level)
         .with_target("control_api", level);
     let registry = tracing_subscriber::registry().with(filter);

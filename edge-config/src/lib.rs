@@ -11,10 +11,10 @@ mod text;
 
 pub use config::{
     Admin, Auth, COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX, Compile, Config, ConfigError, Fallback,
-    Hint, Http, IpNet, IpNetError, Issuer, KeyRow, KeysUrl, Log, LogFormat, LogLevel, LoopbackAddr,
-    Metrics, Node, RawAdmin, RawAuth, RawCompile, RawConfig, RawHttp, RawLog, RawMetrics, RawNode,
-    RawStore, RawUploads, RawWorker, SocketPath, Store, Uploads, Worker, config_keys,
-    keys_markdown,
+    HTTP_SOCKETS_MAX, Hint, Http, IpNet, IpNetError, Issuer, KeyRow, KeysUrl, Log, LogFormat,
+    LogLevel, LoopbackAddr, Metrics, Node, RawAdmin, RawAuth, RawCompile, RawConfig, RawHttp,
+    RawLog, RawMetrics, RawNode, RawStore, RawUploads, RawWorker, SocketPath, Store, Strictness,
+    Uploads, Worker, config_keys, keys_markdown,
 };
 pub use limits::{LIMIT_TABLE, LimitError, LimitOverrides, LimitRow, Limits, limits_markdown};
 pub use names::{

@@ -183,12 +183,81 @@ limits! {
     /// Linear memory of one instance.
     instance_memory_mib_max: 64, 1..=4_096 "MiB",
         "`memory.grow` answers -1; a module that declares more is refused";
+    /// Linear memory and tables of all live instances together.
+    memory_mib_max: 256, 1..=1_048_576 "MiB",
+        "`memory.grow` answers -1; a new instance is refused: 503, `memory`";
+    /// The part of that which nobody else can take.
+    memory_guaranteed_mib: 0, 0..=1_048_576 "MiB",
+        "the setting is refused where all tenants' together exceed the node's memory for guests";
+    /// Whether growth that a memory limit refuses ends the guest instead of answering -1.
+    memory_refused_traps: 0, 0..=1 "0 or 1",
+        "with 1 the guest is ended: 502, `memory`";
+    /// The class that is kept longest when the node runs short of memory: 0 goes first.
+    priority_class: 1, 0..=3 "class",
+        "new requests of the lowest class are refused: 503, `pressure`";
+    /// Handles that the host holds for one instance: requests, bodies, streams, fields, pollables.
+    instance_handles_max: 4_096, 64..=1_000_000 "handles",
+        "the guest traps: 502, `trap`";
+    /// What one instance may hand over in one call beyond its own memory: lists and strings on their way.
+    instance_hostcall_kib_max: 4_096, 64..=131_072 "KiB",
+        "the guest traps: 502, `trap`";
+    /// CPU time of one request's guest; waiting does not count.
+    request_cpu_ms_max: 1_000, 1..=3_600_000 "ms",
+        "the guest is ended: 502, `cpu`";
+    /// Weight of the tenant among those that want to run at the same time.
+    cpu_share: 100, 1..=10_000 "shares",
+        "its guests wait while tenants that are behind their share run";
+    /// CPU time of all its guests; 1000 is one core.
+    cpu_ms_per_s_max: 100_000, 1..=1_000_000 "ms/s",
+        "its guests wait";
+    /// CPU time of all its guests at once, before the average counts.
+    cpu_burst_ms_max: 1_000, 1..=3_600_000 "ms",
+        "its guests wait";
     /// Time from a request's admission to the last byte of its response.
     request_deadline_ms_max: 10_000, 1..=3_600_000 "ms",
         "the guest is ended: 504, `deadline`";
+    /// Time from a request's admission to the head of its response.
+    response_head_ms_max: 10_000, 1..=3_600_000 "ms",
+        "the guest is ended: 504, `deadline`";
+    /// Time in which nothing moves of either body, once the response has begun.
+    stream_idle_ms_max: 10_000, 1..=3_600_000 "ms",
+        "the response is cut off: `idle`";
     /// Requests in the tenant's guests at the same time, each until its last response byte.
     concurrent_requests_max: 16, 1..=100_000 "requests",
-        "the request is refused: `concurrency`";
+        "the request waits in the queue";
+    /// Requests that wait for one of those places, first come first served.
+    waiting_requests_max: 64, 0..=100_000 "requests",
+        "the request is refused: 503, `concurrency`";
+    /// How long a request waits there.
+    waiting_ms_max: 1_000, 1..=600_000 "ms",
+        "the request is refused: 503, `concurrency`";
+    /// Connections whose last request was for the tenant.
+    connections_max: 1_024, 1..=1_000_000 "connections",
+        "the request is refused and its connection closed: 503, `connections`";
+    /// Requests, on average.
+    requests_per_s_max: 100_000, 1..=1_000_000 "requests/s",
+        "the request is refused: 429, `rate`, with `Retry-After` and `RateLimit`";
+    /// Requests at once, before the average counts.
+    requests_burst_max: 100_000, 1..=1_000_000 "requests",
+        "the request is refused: 429, `rate`, with `Retry-After` and `RateLimit`";
+    /// Request bodies, on average; as much again at once.
+    request_kib_per_s_max: 1_048_576, 1..=104_857_600 "KiB/s",
+        "they are read more slowly";
+    /// Response bodies, on average; as much again at once.
+    response_kib_per_s_max: 1_048_576, 1..=104_857_600 "KiB/s",
+        "they are sent more slowly";
+    /// The target of one request.
+    url_bytes_max: 8_192, 64..=65_536 "bytes",
+        "the request is refused: 414, `url`";
+    /// The fields of one request's header.
+    request_header_kib_max: 64, 1..=1_024 "KiB",
+        "the request is refused: 431, `header`";
+    /// The fields of one response's header.
+    response_header_kib_max: 64, 1..=1_024 "KiB",
+        "the response is not sent: 502, `response-header`";
+    /// Requests in a row that end in a trap or a kill.
+    failures_in_a_row_max: 100, 0..=1_000_000 "requests",
+        "the tenant rests for 1 s, doubled up to 60 s at each relapse: 503, `quarantined`; 0 is never";
     /// Body of one request.
     request_body_kib_max: 1_024, 0..=4_194_304 "KiB",
         "the request is refused, or its body cut off if no length was declared: 413, `body`";
@@ -210,6 +279,9 @@ limits! {
     /// Bytes of one uploaded component.
     component_kib_max: 16_384, 1..=262_144 "KiB",
         "the upload is refused: 413";
+    /// Bytes of the native code that one component compiles to.
+    artifact_kib_max: 131_072, 64..=4_194_304 "KiB",
+        "the upload is refused";
     /// Guest log output, on average.
     log_bytes_per_s_max: 16_384, 0..=16_777_216 "bytes/s",
         "lines beyond it are dropped and counted";
@@ -313,20 +385,37 @@ impl Limits {
         }
     }
 
+    /// Pairs of which the first must fit into the second, as values in the same unit.
     fn conflicts(&self) -> impl Iterator<Item = LimitError> {
         let line = self.log_line_bytes_max;
-        let burst = self.log_burst_bytes_max;
-        let ring_kib = self.log_ring_kib_max;
-        let conflict = |high, high_value| LimitError::Conflict {
-            low: "log_line_bytes_max",
-            low_value: line,
-            high,
-            high_value,
-        };
-        let burst_conflict = (line > burst).then(|| conflict("log_burst_bytes_max", burst));
-        let ring_conflict = (line > ring_kib.saturating_mul(BYTES_A_KIB))
-            .then(|| conflict("log_ring_kib_max", ring_kib));
-        burst_conflict.into_iter().chain(ring_conflict)
+        let ring_bytes = self.log_ring_kib_max.saturating_mul(BYTES_A_KIB);
+        [
+            (
+                ("log_line_bytes_max", line),
+                ("log_burst_bytes_max", self.log_burst_bytes_max),
+                line <= self.log_burst_bytes_max,
+            ),
+            (
+                ("log_line_bytes_max", line),
+                ("log_ring_kib_max", self.log_ring_kib_max),
+                line <= ring_bytes,
+            ),
+            (
+                ("memory_guaranteed_mib", self.memory_guaranteed_mib),
+                ("memory_mib_max", self.memory_mib_max),
+                self.memory_guaranteed_mib <= self.memory_mib_max,
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, _, fits)| !fits)
+        .map(
+            |((low, low_value), (high, high_value), _)| LimitError::Conflict {
+                low,
+                low_value,
+                high,
+                high_value,
+            },
+        )
     }
 }
 

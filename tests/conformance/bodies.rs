@@ -102,7 +102,15 @@ fn trailers_travel_both_ways() {
 #[test]
 fn a_client_that_expects_100_gets_it_when_the_guest_reads() {
     run(async {
-        let (edge, _) = tenant("expects", &["echo", "echo-p3", "hello"]).await;
+        let (edge, _) = tenant("expects", &["echo", "echo-p3", "hello", "reads-slowly"]).await;
+        // This one reads all before it answers, so that the 100 must come.
+        let fields = "Expect: 100-continue\r\nContent-Length: 5\r\n";
+        let mut wire = echo(&edge, "reads-slowly.expects", "/?ms=1", fields, b"").await;
+        assert_eq!(wire.head().await.status, 100);
+        wire.send("hello").await;
+        let answer = wire.answer().await;
+        assert_eq!(answer.status(), 200);
+        assert!(answer.text().starts_with("5 bytes"), "{}", answer.text());
         for (guest, path) in ECHOES {
             let site = format!("{guest}.expects");
             let fields = "Expect: 100-continue\r\nContent-Length: 5\r\n";

@@ -115,7 +115,12 @@ fn what_a_stranger_says_of_the_client_is_replaced() {
             seen(&json, "forwarded"),
             ["for=127.0.0.1;proto=http;host=\"inspect-request.forwarded.test\""]
         );
-        for gone in ["x-real-ip", "x-forwarded-port"] {
+        for gone in [
+            "x-real-ip",
+            "x-forwarded-port",
+            "x-forwarded-prefix",
+            "x-forwarded-ssl",
+        ] {
             assert!(seen(&json, gone).is_empty(), "{gone}: {json}");
         }
     });
@@ -149,6 +154,8 @@ async fn forwarded(edge: &TestEdge, host: &str) -> Answer {
         .header("X-Forwarded-Proto", "https")
         .header("X-Forwarded-Host", "evil.test")
         .header("X-Forwarded-Port", "1")
+        .header("X-Forwarded-Prefix", "/admin")
+        .header("X-Forwarded-Ssl", "on")
         .header("X-Real-IP", "192.0.2.2")
         .send()
         .await

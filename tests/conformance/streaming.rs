@@ -156,6 +156,44 @@ fn a_guest_that_reads_slowly_holds_a_fast_client_back() {
     });
 }
 
+/// The newer interface hands streams on by another way: it holds back as well, in both directions at once.
+#[test]
+fn an_echo_of_the_newer_interface_that_nobody_reads_holds_the_sender_back() {
+    run(async {
+        for path in ["/", "/pass"] {
+            let name = if path == "/" { "echoed" } else { "passed" };
+            let (edge, acme) = tenant(name, &["echo-p3"]).await;
+            acme.limit(json!({
+                "request_body_kib_max": 1 << 20, "response_body_kib_max": 1 << 20, "request_deadline_ms_max": 60_000,
+            }))
+            .await;
+            let mut wire = Wire::narrow(edge.http()).await;
+            wire.send(format!(
+                "POST {path} HTTP/1.1\r\nHost: echo-p3.{name}.test\r\nContent-Length: 104857600\r\n\r\n"
+            ))
+            .await;
+            let chunk = vec![0; 1 << 20];
+            let mut sent = 0_u64;
+            let patience = std::time::Duration::from_secs(2);
+            while sent < 100 << 20
+                && tokio::time::timeout(patience, wire.send(&chunk))
+                    .await
+                    .is_ok()
+            {
+                sent += 1 << 20;
+            }
+            println!("{sent} bytes were taken from a client that read no echo, {path}");
+            assert!(sent < 2 * BUFFERED_BYTES_MAX, "{path}: {sent} bytes");
+            let usage = acme.usage().await;
+            assert!(
+                usage.response_body_bytes < BUFFERED_BYTES_MAX,
+                "{path}: {usage:?}"
+            );
+            assert_eq!(usage.concurrent_requests, 1, "{path}");
+        }
+    });
+}
+
 #[test]
 fn a_slow_reader_gets_every_byte() {
     run(async {

@@ -123,25 +123,32 @@ fn uploads_at_once_are_bounded() {
             .set("uploads.concurrent_max", 2)
             .start()
             .await;
-        let acme = edge.tenant("many").await;
+        let (acme, other) = (edge.tenant("many").await, edge.tenant("other").await);
+        let third = edge.tenant("third").await;
         let before = edge.left().await.1.len();
         let mut open = Vec::new();
-        for _ in 0..2 {
-            let mut wire = upload_head(&edge, &acme, "site", b"x", "Content-Length: 1000").await;
+        let hello = component("hello");
+        let busy = async |tenant: &Tenant, said: &str| {
+            let refused = tenant.upload("site", 1, hello.clone()).await.unwrap_err();
+            let problem = refused.problem().unwrap();
+            assert_eq!(
+                (problem.status, problem.kind().unwrap().slug()),
+                (503, "uploads-busy")
+            );
+            assert!(problem.detail.contains(said), "{}", problem.detail);
+        };
+        for (number, tenant) in [&acme, &other].into_iter().enumerate() {
+            let mut wire = upload_head(&edge, tenant, "site", b"x", "Content-Length: 1000").await;
             wire.send(b"x").await;
             open.push(wire);
+            until("it is being received", async || {
+                (edge.left().await.1.len() == before + number + 1).then_some(())
+            })
+            .await;
+            // Half of the places is all that one tenant gets.
+            busy(&acme, "the most a tenant has").await;
         }
-        until("both are being received", async || {
-            (edge.left().await.1.len() == before + 2).then_some(())
-        })
-        .await;
-        let hello = component("hello");
-        let refused = acme.upload("site", 1, hello.clone()).await.unwrap_err();
-        let problem = refused.problem().unwrap();
-        assert_eq!(
-            (problem.status, problem.kind().unwrap().slug()),
-            (503, "uploads-busy")
-        );
+        busy(&third, "the most this node has").await;
         drop(open);
         until("there is room again", async || {
             acme.upload("site", 1, hello.clone()).await.ok()
@@ -234,6 +241,61 @@ fn a_compile_bomb_of_time_is_ended_by_the_clock() {
             (edge.status().await.compile_queue == 0).then_some(())
         })
         .await;
+    });
+}
+
+/// Both were once answered 201, and said to be created.
+#[test]
+fn of_two_identical_uploads_at_once_one_is_made() {
+    run(async {
+        let edge = TestEdge::start().await;
+        let acme = edge.tenant("twice").await;
+        let uploads = [(); 2].map(|()| {
+            let acme = acme.clone();
+            beside(async move { acme.upload("site", 1, component("hello")).await })
+        });
+        let mut made = 0;
+        for upload in uploads {
+            match upload.await.unwrap().unwrap() {
+                UploadAnswer::Done { created, version } => {
+                    assert_eq!(version.value.version, 1);
+                    made += u32::from(created);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(made, 1);
+    });
+}
+
+#[test]
+fn a_key_that_is_taken_away_while_its_component_is_compiled_no_longer_counts() {
+    run(async {
+        let edge = TestEdge::build()
+            .set("compile.wall_ms_max", 1500)
+            .start()
+            .await;
+        let acme = edge.tenant("distrusted").await;
+        // It waits behind one that takes long.
+        begin(&acme, "slow", component("compile-bomb-slow")).await;
+        let job = begin(&acme, "site", component("hello")).await;
+        let kid = acme.key().kid().parse().unwrap();
+        let gone = edge
+            .client()
+            .delete_key(acme.name(), &kid, Default::default());
+        gone.await.unwrap();
+        let problem =
+            until_within(
+                Duration::from_secs(140),
+                "the job has ended",
+                async || match edge.client().job(acme.name(), &job).await.unwrap().state {
+                    JobState::Failed { problem } => Some(problem),
+                    JobState::Done { .. } => panic!("it was accepted"),
+                    _ => None,
+                },
+            )
+            .await;
+        assert_eq!(problem.kind().unwrap().slug(), "publisher-unknown");
     });
 }
 

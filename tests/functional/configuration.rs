@@ -40,6 +40,12 @@ fn a_refused_configuration_ends_with_78_and_names_key_value_and_range() {
             "0",
             "1 to 100",
         ),
+        (
+            "[http]\nthreads = 200",
+            "http.threads",
+            "200",
+            "at most 128 sockets",
+        ),
         ("nonsense", "line 1", "nonsense", ""),
     ] {
         for command in ["check-config", "run"] {
@@ -98,6 +104,23 @@ fn check_config_prints_the_resolved_whole_with_the_environment_on_top() {
         said.contains("LITTORAL_HTTP_THREDS") && said.contains("THREADS"),
         "{said}"
     );
+}
+
+#[test]
+fn check_config_prints_json_for_programs() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("littoral.toml");
+    std::fs::write(&path, "[http]\nthreads = 3\n").unwrap();
+    let output = Command::new(littorald())
+        .args(["check-config", "--json", "--config", path.to_str().unwrap()])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed["http"]["threads"], 3);
+    assert_eq!(printed["uploads"]["duration_ms_max"], 120_000);
+    assert_eq!(printed["limits"]["modules_max"], 32);
 }
 
 #[test]

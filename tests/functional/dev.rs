@@ -51,6 +51,19 @@ fn a_first_start_answers_hello_and_its_files_serve_the_command_line() {
     });
 }
 
+/// What is printed is for whoever pastes it, wherever they stand.
+#[test]
+fn the_paths_that_are_printed_are_absolute() {
+    run(async {
+        let home = tempfile::tempdir().unwrap();
+        let node = DevNode::start_in(home.path(), "data").await;
+        for member in ["token_file", "key_file"] {
+            let path = node.path(member);
+            assert!(path.is_absolute() && path.exists(), "{}", path.display());
+        }
+    });
+}
+
 #[test]
 fn a_second_start_keeps_everything() {
     run(async {
@@ -64,7 +77,23 @@ fn a_second_start_keeps_everything() {
         assert_eq!(second.get("hello.localhost/").await.status(), 200);
         assert_eq!(std::fs::read(second.path("key_file")).unwrap(), key);
         println!("a second start answered after {:?}", second.took);
-        // The second start finds module and artifact and neither uploads nor compiles anew.
-        assert!(!second.log().contains("compiled"), "{}", second.log());
+        // The second start finds module and artifact, and neither uploads nor compiles anew.
+        let page = second.metrics().await;
+        let count = |series: &str| {
+            let line = page.lines().find(|line| line.starts_with(series));
+            line.and_then(|line| line.rsplit_once(' '))
+                .map(|(_, value)| value)
+        };
+        assert!(count("littoral_modules").is_some(), "{page}");
+        for series in [
+            "littoral_uploads_total{outcome=\"accepted\"}",
+            "littoral_artifact_states_total{state=\"compiled\"}",
+            "littoral_artifact_states_total{state=\"recompiled\"}",
+        ] {
+            assert!(
+                matches!(count(series), None | Some("0")),
+                "{series}: {page}"
+            );
+        }
     });
 }

@@ -1,8 +1,9 @@
 //! Modules and routes from their first upload to their removal.
 
-use control_api::client::UploadAnswer;
-use control_api::view::{JobState, PageRequest, RouteWrite, Written};
+use control_api::client::{UploadAnswer, UploadRequest};
+use control_api::view::{JobState, PageRequest, Precondition, RouteWrite, TenantWrite, Written};
 use littoral_tests::{Shared, TestEdge, component, refusal, run, until, with_section};
+use serde_json::json;
 
 static NODE: Shared = Shared::new();
 
@@ -350,5 +351,36 @@ fn a_dry_run_says_what_would_happen_and_keeps_nothing() {
         );
         assert_eq!(edge.status().await.revision, revision);
         assert_eq!(edge.get("dry.test/").await.reason(), "no-route");
+
+        // With a statement or without one, it says what would stand in the way.
+        let mut next = acme.request("site", 2, with_section(&component("hello"), "dry"));
+        let refused = async |request: &UploadRequest| {
+            let answer = client.upload_dry_run(request, |_| {}).await.unwrap();
+            assert!(!answer.accepted, "{answer:?}");
+            let uri = &answer.problems[0].problem_type;
+            uri.rsplit('/').next().unwrap().to_owned()
+        };
+        let full = json!({ "modules_max": 1 });
+        for signed in [true, false] {
+            if !signed {
+                next.statement = None;
+            }
+            next.precondition = Precondition::Absent;
+            assert_eq!(refused(&next).await, "already-there");
+            next.precondition = Precondition::Revision(9_999);
+            assert_eq!(refused(&next).await, "revision-mismatch");
+        }
+        acme.limit(full).await;
+        let mut second = acme.request("second", 1, component("hello"));
+        assert_eq!(refused(&second).await, "limit-reached");
+        second.statement = None;
+        assert_eq!(refused(&second).await, "limit-reached");
+        let suspended = TenantWrite {
+            suspended: true,
+            ..TenantWrite::default()
+        };
+        acme.settings(&suspended).await;
+        next.precondition = Precondition::None;
+        assert_eq!(refused(&next).await, "tenant-suspended");
     });
 }

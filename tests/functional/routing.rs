@@ -247,3 +247,26 @@ fn a_tenant_routes_only_the_hostnames_that_it_is_allowed() {
         }
     });
 }
+
+/// Routes are kept in one normal form; requests may spell the same path otherwise.
+#[test]
+fn a_path_is_found_by_each_of_its_spellings() {
+    run(async {
+        let edge = NODE.edge().await;
+        let acme = edge.tenant("spelled").await;
+        acme.version("site", 1, component("hello")).await;
+        acme.route("spelled.test/caf%C3%A9", "site", None)
+            .await
+            .unwrap();
+        for (path, status) in [
+            ("caf%C3%A9", 200),
+            ("caf%c3%a9/menu", 200),
+            ("%63af%c3%A9?x=%zz", 200),
+            ("caf%c3", 404),
+            ("caf%c3%a9s", 404),
+        ] {
+            let answer = edge.get(&format!("spelled.test/{path}")).await;
+            assert_eq!(answer.status(), status, "{path}");
+        }
+    });
+}

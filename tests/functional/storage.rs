@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use littoral_tests::{TestEdge, run, until};
+use littoral_tests::{TestEdge, beside, component, run, until, with_section};
+use littorald::store::{ModuleRecord, Record, Revised, Store, StoreOptions, Transaction};
 
 /// The artifacts that are in use.
 fn artifacts(edge: &TestEdge) -> Vec<PathBuf> {
@@ -103,6 +104,65 @@ fn a_tampered_component_is_not_compiled() {
         let answer = edge.get("hello.acme.test/").await;
         assert_eq!((answer.status(), answer.reason()), (503, "unavailable"));
         assert!(artifacts(&edge).is_empty());
+    });
+}
+
+/// Native code is for one layout of memory: here there is no longer room for guard pages.
+#[test]
+fn artifacts_of_another_engine_are_compiled_again_and_go() {
+    run(async {
+        let mut edge = TestEdge::start().await;
+        let acme = edge.tenant("acme").await;
+        acme.guest("hello").await;
+        let before = artifacts(&edge);
+        assert!(edge.stop().await.success());
+        edge.limit_address_space(1 << 40);
+        edge.start_again().await;
+        assert_eq!(
+            edge.get("hello.acme.test/").await.text(),
+            "Hello from the edge!\n"
+        );
+        let states = |state: &str| format!("littoral_artifact_states_total{{state=\"{state}\"}}");
+        assert_eq!(edge.metric(&states("recompiled")).await, 1.0);
+        assert_eq!(edge.metric(&states("compiled")).await, 0.0);
+        let now = artifacts(&edge);
+        assert!(now.len() == 1 && now != before, "{before:?} {now:?}");
+    });
+}
+
+/// A statement that says nothing of the component, as somebody with the disk in hand could put in its place.
+#[test]
+fn a_component_is_not_compiled_again_on_the_word_of_another_statement() {
+    run(async {
+        let mut edge = TestEdge::start().await;
+        let acme = edge.tenant("acme").await;
+        acme.guest("hello").await.guest("echo").await;
+        assert!(edge.stop().await.success());
+        for artifact in artifacts(&edge) {
+            std::fs::remove_file(artifact).unwrap();
+        }
+        let opened = Store::open(StoreOptions::at(edge.data().join("store"))).unwrap();
+        let mut records: Vec<_> = opened.snapshot.modules.into_iter().collect();
+        let of = |records: &[Revised<ModuleRecord>], name: &str| {
+            records
+                .iter()
+                .position(|module| module.record.module == name)
+                .unwrap()
+        };
+        let (hello, echo) = (of(&records, "hello"), of(&records, "echo"));
+        records[hello].record.versions[0].statement =
+            records[echo].record.versions[0].statement.clone();
+        let change = Transaction {
+            puts: vec![Record::Module(records.swap_remove(hello).record)],
+            ..Transaction::default()
+        };
+        opened.store.commit(change).await.unwrap();
+        opened.store.close().await;
+        edge.start_again().await;
+        let answer = edge.get("hello.acme.test/").await;
+        assert_eq!((answer.status(), answer.reason()), (503, "unavailable"));
+        assert_eq!(edge.get("echo.acme.test/").await.status(), 200);
+        assert_eq!(artifacts(&edge).len(), 1);
     });
 }
 
@@ -209,5 +269,31 @@ fn a_second_node_on_the_same_data_does_not_start() {
             edge.admin_ask("GET", "/readyz", &[], b"").await.status(),
             200
         );
+    });
+}
+
+/// Every removal of a tenant begins a collection, which once took the artifacts of uploads that had not committed yet.
+#[test]
+fn a_collection_leaves_what_uploads_under_way_stand_on() {
+    run(async {
+        let edge = TestEdge::start().await;
+        let acme = edge.tenant("acme").await;
+        let client = edge.client().clone();
+        let collecting = beside(async move {
+            let (name, settings) = ("gone".parse().unwrap(), Default::default());
+            loop {
+                let made = client.put_tenant(&name, &settings, Default::default());
+                made.await.unwrap();
+                let removed = client.delete_tenant(&name, Default::default());
+                removed.await.unwrap();
+            }
+        });
+        for number in 0..12 {
+            let name = format!("m{number}");
+            let bytes = with_section(&component("hello"), &name);
+            acme.version(&name, 1, bytes).await;
+            assert_eq!(edge.status().await.artifacts, number + 1);
+        }
+        collecting.abort();
     });
 }

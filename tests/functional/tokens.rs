@@ -5,8 +5,9 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use control_api::auth::Scope;
-use littoral_tests::{Answer, Shared, TestEdge, now_s, refusal, run};
+use littoral_tests::{Answer, Shared, TestEdge, beside, now_s, refusal, run, until};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 static NODE: Shared = Shared::new();
 const STATUS: &str = "/v1/status";
@@ -212,6 +213,87 @@ fn too_little_scope_is_403() {
             .upload("site", 1, littoral_tests::component("hello"))
             .await;
         deployed.unwrap();
+    });
+}
+
+/// Answers every request with this document, until it is dropped.
+struct Issuer {
+    address: std::net::SocketAddr,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Issuer {
+    async fn publish(document: String) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let running = beside(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // The request is a head, and of no further interest.
+                let mut head = [0; 4096];
+                let _ = stream.read(&mut head).await;
+                let length = document.len();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/jwk-set+json\r\nContent-Length: {length}\r\n\
+                     Connection: close\r\n\r\n{document}"
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Self { address, running }
+    }
+}
+
+#[test]
+fn keys_of_a_jwks_url_are_believed_also_when_it_is_gone() {
+    run(async {
+        let issuer = control_api::keypair::PrivateKey::generate().unwrap();
+        let document = control_api::keypair::jwks_document(&[issuer.public()]);
+        let publisher = Issuer::publish(document).await;
+        let edge = TestEdge::build()
+            .trusting_url(issuer, &format!("http://{}/jwks", publisher.address))
+            .start()
+            .await;
+        edge.tenant("published").await;
+        publisher.running.abort();
+        until("nobody answers there", async || {
+            let gone = tokio::net::TcpStream::connect(publisher.address)
+                .await
+                .is_err();
+            gone.then_some(())
+        })
+        .await;
+        // A key that nobody knows makes the node ask, in vain; the good ones stay.
+        let stranger = control_api::keypair::PrivateKey::generate().unwrap();
+        let header = json!({ "alg": "EdDSA", "kid": stranger.kid() });
+        let unknown = format!("{}.{}.AAAA", part(&header), part(&claims()));
+        assert_eq!(ask(&edge, &unknown).await.status(), 401);
+        edge.tenant("still-published").await;
+        assert!(!edge.data().join("keys/admin.key").exists());
+    });
+}
+
+#[test]
+fn scrapers_show_a_token_where_one_is_configured() {
+    run(async {
+        let builder = TestEdge::build();
+        let path = builder.home().join("metrics-token");
+        std::fs::write(&path, "scrape-me\n").unwrap();
+        let edge = builder
+            .set("metrics.token_file", path.to_str().unwrap())
+            .start()
+            .await;
+        for (token, status) in [
+            (None, 401),
+            (Some("Bearer wrong"), 401),
+            (Some("Bearer scrape-me"), 200),
+        ] {
+            let fields: Vec<_> = token
+                .map(|token| ("Authorization", token))
+                .into_iter()
+                .collect();
+            let answer = edge.admin_ask("GET", "/metrics", &fields, b"").await;
+            assert_eq!(answer.status(), status, "{token:?}");
+        }
     });
 }
 

@@ -26,7 +26,13 @@ pub struct DevNode {
 impl DevNode {
     /// Starts it on free ports with its data in this folder, and reads the line that it prints.
     pub async fn start(data: &Path) -> Self {
-        let data_text = data.to_str().expect("a plain name");
+        let folder = data.parent().expect("a folder in another");
+        let name = data.to_str().expect("a plain name");
+        Self::start_in(folder, name).await
+    }
+
+    /// The same, started in a folder, which the name of the data may be relative to.
+    pub async fn start_in(folder: &Path, data_text: &str) -> Self {
         let arguments = [
             "dev",
             "--data",
@@ -37,8 +43,9 @@ impl DevNode {
             "127.0.0.1:0",
         ];
         let began = Instant::now();
-        let log = data.with_extension("log");
-        let mut process = Process::start(littorald(), &arguments, &[], Stdio::piped(), &log);
+        let log = folder.join(data_text).with_extension("log");
+        let program = littorald();
+        let mut process = Process::start_in(folder, program, &arguments, &[], Stdio::piped(), &log);
         let stdout = tokio::process::ChildStdout::from_std(process.stdout()).expect("a pipe");
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(LINE_MAX, lines.next_line()).await;
@@ -73,6 +80,14 @@ impl DevNode {
     /// Asks a guest.
     pub async fn get(&self, place: &str) -> Answer {
         Ask::new(self.http(), "GET", place).send().await
+    }
+
+    /// What Prometheus would scrape.
+    pub async fn metrics(&self) -> String {
+        let address = self.text("admin").strip_prefix("http://");
+        let address = address.and_then(|text| text.parse().ok());
+        let ask = Ask::new(address.expect("an address"), "GET", "node/metrics");
+        ask.send().await.text()
     }
 
     /// What it wrote for people.

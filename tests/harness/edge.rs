@@ -31,6 +31,7 @@ pub struct Builder {
     keys: Vec<(String, serde_json::Value)>,
     home: TempDir,
     issuer: Option<Arc<PrivateKey>>,
+    under: Vec<String>,
 }
 
 /// A node under test. Ends when dropped.
@@ -41,6 +42,8 @@ pub struct TestEdge {
     client: Client,
     issuer: Option<Arc<PrivateKey>>,
     environment: Vec<(String, OsString)>,
+    under: Vec<String>,
+    address_space_bytes_max: Option<u64>,
 }
 
 impl Builder {
@@ -56,6 +59,20 @@ impl Builder {
     pub fn trusting(mut self, issuer: PrivateKey, jwks: PathBuf) -> Self {
         self.issuer = Some(Arc::new(issuer));
         self.set("auth.jwks_files", serde_json::json!([text(&jwks)]))
+    }
+
+    /// Starts the node by way of another program, which must not fork.
+    #[must_use]
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Has the node believe tokens of this key, whose public half is published there, and no others.
+    #[must_use]
+    pub fn trusting_url(mut self, issuer: PrivateKey, url: &str) -> Self {
+        self.issuer = Some(Arc::new(issuer));
+        self.set("auth.jwks_url", url)
     }
 
     /// The folder that the node will have, to put files there.
@@ -80,7 +97,7 @@ impl Builder {
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect();
         std::fs::write(home.join("littoral.toml"), text).expect("the folder is ours");
-        let mut process = start(home, &[]);
+        let mut process = start(home, &[], &self.under, None);
         let Some((client, http)) = ready(home, self.issuer.as_deref(), &mut process).await else {
             panic!("littorald ended:\n{}", process.log_tail());
         };
@@ -91,6 +108,8 @@ impl Builder {
             client,
             issuer: self.issuer,
             environment: Vec::new(),
+            under: self.under,
+            address_space_bytes_max: None,
         }
     }
 }
@@ -112,11 +131,33 @@ fn text(path: &Path) -> serde_json::Value {
         .into()
 }
 
-fn start(home: &Path, environment: &[(String, OsString)]) -> Process {
+fn start(
+    home: &Path,
+    environment: &[(String, OsString)],
+    under: &[String],
+    address_space_bytes_max: Option<u64>,
+) -> Process {
     let config = home.join("littoral.toml");
-    let arguments = ["run", "--config", config.to_str().expect("a plain name")];
+    let node = littorald().to_str().expect("a plain name");
+    let config = config.to_str().expect("a plain name");
+    let limit = address_space_bytes_max
+        .map(|bytes| format!("ulimit -v {} && exec \"$0\" \"$@\"", bytes >> 10));
+    let limited = limit.iter().flat_map(|limit| ["/bin/sh", "-c", limit]);
+    let command: Vec<&str> = under
+        .iter()
+        .map(String::as_str)
+        .chain(limited)
+        .chain([node, "run", "--config", config])
+        .collect();
+    let (program, arguments) = command.split_first().expect("the node at least");
     let log = home.join("log");
-    Process::start(littorald(), &arguments, environment, Stdio::null(), &log)
+    Process::start(
+        Path::new(program),
+        arguments,
+        environment,
+        Stdio::null(),
+        &log,
+    )
 }
 
 /// Waits until a node serves; gives its client and where it serves, or nothing if it has ended instead.
@@ -171,6 +212,7 @@ impl TestEdge {
             keys: Vec::new(),
             home: tempfile::tempdir().expect("a temporary folder"),
             issuer: None,
+            under: Vec::new(),
         }
     }
 
@@ -354,7 +396,12 @@ impl TestEdge {
     /// The same, where the node may end before it serves: then `false`.
     pub async fn try_start_again(&mut self) -> bool {
         assert!(self.process.ended().is_some(), "the node still runs");
-        self.process = start(self.home.path(), &self.environment);
+        self.process = start(
+            self.home.path(),
+            &self.environment,
+            &self.under,
+            self.address_space_bytes_max,
+        );
         let issuer = self.issuer.as_deref();
         match ready(self.home.path(), issuer, &mut self.process).await {
             Some((client, http)) => {
@@ -368,6 +415,11 @@ impl TestEdge {
     /// Variables that the node is started with from the next start on.
     pub fn set_environment(&mut self, environment: Vec<(String, OsString)>) {
         self.environment = environment;
+    }
+
+    /// How much address space the node and its processes have from the next start on (`RLIMIT_AS`).
+    pub fn limit_address_space(&mut self, bytes_max: u64) {
+        self.address_space_bytes_max = Some(bytes_max);
     }
 
     /// Stops and starts it.

@@ -25,6 +25,18 @@ impl Process {
         stdout: Stdio,
         log: &Path,
     ) -> Self {
+        Self::start_in(Path::new("."), program, arguments, environment, stdout, log)
+    }
+
+    /// The same, in a folder.
+    pub fn start_in(
+        folder: &Path,
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(String, OsString)],
+        stdout: Stdio,
+        log: &Path,
+    ) -> Self {
         let file = File::options()
             .append(true)
             .create(true)
@@ -32,6 +44,7 @@ impl Process {
             .expect("the log can be written");
         let child = Command::new(program)
             .args(arguments)
+            .current_dir(folder)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .envs(environment.iter().cloned())

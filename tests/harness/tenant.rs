@@ -249,11 +249,14 @@ pub fn with_section(component: &[u8], content: &str) -> Bytes {
     section.extend_from_slice(name);
     section.extend_from_slice(content.as_bytes());
     let mut bytes = component.to_vec();
-    // Section id 0, then the length as LEB128; below 128 that is one byte.
-    let length = u8::try_from(section.len())
-        .ok()
-        .filter(|length| *length < 128);
-    bytes.extend([0, length.expect("a short section")]);
+    // Section id 0, then the length as LEB128: seven bits a byte, the lowest first, the high bit where more follow.
+    bytes.push(0);
+    let mut length = section.len();
+    while length >= 0x80 {
+        bytes.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
     bytes.extend(section);
     bytes.into()
 }

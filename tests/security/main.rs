@@ -8,9 +8,12 @@
 )]
 
 mod bodies;
+mod confinement;
+mod hostile;
 mod isolation;
 mod memory;
 mod processes;
+mod quotas;
 mod time;
 mod traps;
 

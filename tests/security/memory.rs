@@ -1,6 +1,6 @@
 //! Memory and logs: what one guest may hold and say.
 
-use littoral_tests::{run, until};
+use littoral_tests::{TestEdge, run, until};
 use serde_json::json;
 
 use crate::tenant;
@@ -51,12 +51,12 @@ fn memory_that_is_held_shows_in_usage_and_goes_with_the_instance() {
 fn a_component_that_declares_more_memory_than_it_may_have_is_refused() {
     run(async {
         // The guests of Rust's std declare 17 pages at least: more than 1 MiB.
-        let (_, acme) = tenant("declares", json!({ "instance_memory_mib_max": 1 }), &[]).await;
+        let (_edge, acme) = tenant("declares", json!({ "instance_memory_mib_max": 1 }), &[]).await;
         let refused = acme
             .upload("hello", 1, littoral_tests::component("hello"))
             .await
             .unwrap_err();
-        let problem = refused.problem().unwrap();
+        let problem = refused.problem().unwrap_or_else(|| panic!("{refused:?}"));
         assert_eq!(problem.kind().unwrap().slug(), "memory-does-not-fit");
         assert_eq!(problem.more["bytes_max"], 1 << 20);
     });
@@ -90,6 +90,30 @@ fn a_flood_of_log_lines_is_bounded_counted_and_slows_nobody() {
     });
 }
 
+/// By the largest limits there are, a tenant's lines once made a message that control did not take: the link ended, and
+/// the worker of all with it.
+#[test]
+fn a_flood_of_the_longest_lines_costs_nobody_the_worker() {
+    run(async {
+        let limits = json!({
+            "log_bytes_per_s_max": 16_777_216, "log_burst_bytes_max": 16_777_216, "log_line_bytes_max": 65_536,
+            "log_ring_kib_max": 16_384,
+        });
+        let (edge, acme) = tenant("long-lines", limits, &["prints"]).await;
+        let worker = edge.status().await.worker;
+        let answer = edge
+            .get("prints.long-lines.test/?out=flood&lines=1000&bytes=16000")
+            .await;
+        assert_eq!(answer.status(), 200);
+        until("lines are there", async || {
+            (acme.logs().await.len() >= 100).then_some(())
+        })
+        .await;
+        let now = edge.status().await.worker;
+        assert_eq!((now.pid, now.restarts), (worker.pid, worker.restarts));
+    });
+}
+
 #[test]
 fn a_line_that_never_ends_is_cut() {
     run(async {
@@ -106,5 +130,37 @@ fn a_line_that_never_ends_is_cut() {
         })
         .await;
         assert!(lines.iter().all(|line| line.text.len() <= 100));
+    });
+}
+
+#[test]
+fn a_node_without_an_instance_left_says_so_and_serves_again_when_there_is_one() {
+    run(async {
+        let edge = TestEdge::build()
+            .set("worker.instances_max", 1)
+            .start()
+            .await;
+        let (acme, other) = (edge.tenant("holder").await, edge.tenant("other").await);
+        acme.guest("waits").await;
+        other.guest("hello").await;
+        let mut wire = edge.wire().await;
+        wire.send("GET /forever HTTP/1.1\r\nHost: waits.holder.test\r\n\r\n")
+            .await;
+        until("the instance is taken", async || {
+            (acme.usage().await.memory_bytes > 0).then_some(())
+        })
+        .await;
+        let answer = edge.get("hello.other.test/").await;
+        assert_eq!(
+            (answer.status(), answer.reason(), answer.problem().as_str()),
+            (503, "instances", "instances")
+        );
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(other.usage().await.refusals["instances"], 1);
+        drop(wire);
+        until("it is free again", async || {
+            (edge.get("hello.other.test/").await.status() == 200).then_some(())
+        })
+        .await;
     });
 }

@@ -20,10 +20,20 @@ fn nobody_else_may_read_anything_in_the_data_folder() {
     run(async {
         let edge = TestEdge::start().await;
         edge.tenant("acme").await.guest("hello").await;
+        assert_eq!(edge.get("hello.acme.test/").await.status(), 200);
         let mut found = Vec::new();
         modes(&edge.data(), &mut found);
         assert!(found.len() > 10, "{found:?}");
-        let open: Vec<_> = found.iter().filter(|(_, mode)| mode & 0o077 != 0).collect();
+        // The worker's group may read artifacts that it was given, once they are open: their folders let nobody in.
+        let artifacts = edge.data().join("artifacts").display().to_string();
+        let others = |path: &str, mode: u32| match mode & 0o077 {
+            0o040 => !path.starts_with(&artifacts),
+            mode => mode != 0,
+        };
+        let open: Vec<_> = found
+            .iter()
+            .filter(|(path, mode)| others(path, *mode))
+            .collect();
         assert!(open.is_empty(), "{open:?}");
     });
 }

@@ -27,6 +27,8 @@ pub struct AuthOptions {
     pub issuers: Vec<String>,
     /// JWKS files; every key in them must be good.
     pub jwks_files: Vec<PathBuf>,
+    /// How often they are read again.
+    pub jwks_files_every: Duration,
     /// Keys published at a URL, beside the files.
     pub jwks_url: Option<JwksUrl>,
     /// Longest lifetime of a token, in seconds.
@@ -42,15 +44,11 @@ impl AuthOptions {
     /// [`AuthSetupError::Url`] for a JWKS URL that no client could ask.
     pub fn from_config(config: &Config) -> Result<Self, AuthSetupError> {
         let auth = &config.auth;
+        let refresh_every = Duration::from_secs(auth.jwks_refresh_s.into());
         let jwks_url = auth
             .jwks_url
             .as_ref()
-            .map(|url| {
-                JwksUrl::new(
-                    url.as_str(),
-                    Duration::from_secs(auth.jwks_refresh_s.into()),
-                )
-            })
+            .map(|url| JwksUrl::new(url.as_str(), refresh_every))
             .transpose()
             .map_err(AuthSetupError::Url)?;
         Ok(Self {
@@ -61,6 +59,7 @@ impl AuthOptions {
                 .map(|issuer| issuer.as_str().to_owned())
                 .collect(),
             jwks_files: auth.jwks_files.clone(),
+            jwks_files_every: refresh_every,
             jwks_url,
             lifetime_s_max: auth.token_lifetime_s_max.into(),
             clock_skew_s: auth.clock_skew_s.into(),
@@ -98,6 +97,7 @@ pub enum AuthSetupError {
 pub struct Authenticator {
     rules: Rules,
     jwks_files: Vec<PathBuf>,
+    jwks_files_every: Duration,
     keys: ArcSwap<TrustedKeys>,
     fetcher: Option<Fetcher>,
     sources: Mutex<Sources>,
@@ -140,6 +140,7 @@ impl Authenticator {
                 clock_skew_s: options.clock_skew_s,
             },
             jwks_files: options.jwks_files,
+            jwks_files_every: options.jwks_files_every,
             keys: ArcSwap::from_pointee(files.clone()),
             fetcher,
             sources: Mutex::new(Sources {
@@ -166,7 +167,10 @@ impl Authenticator {
     /// # Errors
     /// As [`Authenticator::new`].
     pub async fn reload_files(&self) -> Result<(), AuthSetupError> {
-        let files = read_files(&self.jwks_files)?;
+        let paths = self.jwks_files.clone();
+        let files = tokio::task::spawn_blocking(move || read_files(&paths))
+            .await
+            .expect("reading files does not panic")?;
         let mut sources = self.sources.lock().await;
         sources.files = files;
         self.publish(&sources);
@@ -185,18 +189,35 @@ impl Authenticator {
         self.fetch_into(&mut sources, fetcher).await
     }
 
-    /// Keeps the URL's keys fresh until `shutdown`; returns at once where no URL is set. To be spawned by the owner.
+    /// Keeps the keys fresh until `shutdown`: files are read again and the URL is asked again, each in its time, so that
+    /// an issuer's key is replaced without a restart. To be spawned by the owner.
     pub async fn keep_fresh(&self, shutdown: CancellationToken) {
-        let Some(fetcher) = &self.fetcher else {
-            return;
-        };
-        loop {
-            // A failure is logged where it happens and the last good keys stay: the next round tries again.
-            let _ = self.refresh().await;
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(fetcher.source.refresh_every) => {}
+        let files = async {
+            loop {
+                tokio::time::sleep(self.jwks_files_every).await;
+                if let Err(error) = self.reload_files().await {
+                    tracing::warn!(
+                        error = %error,
+                        cause = std::error::Error::source(&error).map(tracing::field::display),
+                        "the JWKS files are not taken; the last good keys stay"
+                    );
+                }
             }
+        };
+        let url = async {
+            let Some(fetcher) = &self.fetcher else {
+                return std::future::pending().await;
+            };
+            loop {
+                // A failure is logged where it happens and the last good keys stay: the next round tries again.
+                let _ = self.refresh().await;
+                tokio::time::sleep(fetcher.source.refresh_every).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = files => {}
+            () = url => {}
         }
     }
 

@@ -1,9 +1,12 @@
 //! What every command needs: the client, and standard output.
 
 use std::io::{ErrorKind, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
 use super::failure::Failure;
 use super::output::Output;
@@ -87,6 +90,24 @@ impl Context {
                 _ => Failure::local("standard output cannot be written", error),
             })
     }
+}
+
+/// Ends once nobody can read standard output any more; never, where the system cannot tell, as with a file.
+///
+/// Writing shows it too, but only where there is something to write, and not to a pipe whose other end some process
+/// still holds for a moment: one that was forked meanwhile and has not begun its own program yet.
+pub(super) async fn reader_gone() {
+    let watched = std::io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        // Not made non-blocking: others may share it.
+        .and_then(pipe::Sender::from_owned_fd_unchecked);
+    if let Ok(stdout) = watched
+        && stdout.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Every item of a list, page by page; at most `most`.

@@ -2,7 +2,7 @@
 
 use edge_config::TenantName;
 
-use super::context::Context;
+use super::context::{Context, reader_gone};
 use super::failure::Failure;
 use super::output::{Output, date, plain};
 use crate::view::{LogLine, LogStream};
@@ -30,7 +30,13 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         return context.show(&lines, || lines.iter().map(text).collect());
     }
     let mut follower = client.follow_logs(tenant, arguments.after, lines).await?;
-    while let Some(line) = follower.next().await? {
+    let mut gone = std::pin::pin!(reader_gone());
+    loop {
+        let line = tokio::select! {
+            line = follower.next() => line?,
+            () = &mut gone => return Err(Failure::ReaderGone),
+        };
+        let Some(line) = line else { return Ok(()) };
         let shown = match context.output {
             Output::Text => text(&line),
             Output::Json => {
@@ -41,7 +47,6 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         };
         context.raw(shown.as_bytes())?;
     }
-    Ok(())
 }
 
 fn text(line: &LogLine) -> String {

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::failure::Failure;
 use super::output::facts;
+use crate::view::Confinement;
 
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let status = context.client()?.status().await?;
@@ -36,6 +37,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
                     status.worker.resident_modules
                 ),
             ),
+            ("confined by", confined_by(&status.worker.confinement)),
             (
                 "revision",
                 format!(
@@ -45,4 +47,20 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
             ),
         ])
     })
+}
+
+fn confined_by(confinement: &Confinement) -> String {
+    let landlock = match confinement.landlock_abi {
+        0 => "no landlock".to_owned(),
+        abi => format!("landlock {abi}"),
+    };
+    let capabilities = if confinement.without_capabilities {
+        "no capabilities"
+    } else {
+        "capabilities to gain"
+    };
+    format!(
+        "system calls {}, {landlock}, user {}, {capabilities}",
+        confinement.filter, confinement.user_id
+    )
 }

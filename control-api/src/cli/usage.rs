@@ -18,6 +18,12 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         let mut text = facts(&[
             ("requests", usage.requests.to_string()),
             ("requests under way", usage.concurrent_requests.to_string()),
+            ("requests waiting", usage.waiting_requests.to_string()),
+            ("connections", usage.connections.to_string()),
+            (
+                "quarantined for",
+                format!("{} ms", usage.quarantine_left_ms),
+            ),
             ("request bytes", usage.request_body_bytes.to_string()),
             ("response bytes", usage.response_body_bytes.to_string()),
             ("cpu", format!("{} ms", usage.cpu_us / 1000)),

@@ -158,8 +158,16 @@ kinds! {
         "Requests would not be served now; `detail` says what is missing.";
     Draining SERVICE_UNAVAILABLE "draining" "The node is draining"
         "The node finishes what it admitted and takes no changes.";
-    StoreUnavailable SERVICE_UNAVAILABLE "store-unavailable" "Changes cannot be made durable"
-        "The node's store does not take writes at the moment; nothing was changed.";
+    StoreUnavailable SERVICE_UNAVAILABLE "store-unavailable" "The node's store is not available"
+        "The node's store does not work at the moment; nothing was changed.";
+    OutcomeUnknown SERVICE_UNAVAILABLE "outcome-unknown" "The change may or may not have been kept"
+        "Writing the change failed half-way. Read the resource again once the node takes changes, or repeat the change: that is harmless.";
+    StateFull INSUFFICIENT_STORAGE "state-full" "The node keeps no more state"
+        "The control state has reached its bound (`bytes_max`); nothing was changed. Remove what is no longer needed.";
+    DiskFull INSUFFICIENT_STORAGE "disk-full" "The node's disk is too full"
+        "A reserve is kept free on the node's disk, and taking this would use it up; nothing was changed.";
+    ChangeTooLarge CONFLICT "change-too-large" "The change is too large to be made at once"
+        "Removing a tenant removes all it has in one step, and it has too much for one: remove its modules and routes first.";
     Internal INTERNAL_SERVER_ERROR "internal" "The node met a fault of its own"
         "A bug of the node or a fault of the box. The node's log has more under the `request_id`.";
 }

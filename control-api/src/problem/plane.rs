@@ -92,6 +92,10 @@ impl From<&PlaneError> for Answer {
             E::StoreUnavailable => {
                 answer(Kind::StoreUnavailable).retry_after(RETRY_AFTER_RESTART_S)
             }
+            E::OutcomeUnknown => answer(Kind::OutcomeUnknown).retry_after(RETRY_AFTER_RESTART_S),
+            E::StateFull { bytes_max } => answer(Kind::StateFull).with("bytes_max", *bytes_max),
+            E::DiskFull => answer(Kind::DiskFull),
+            E::ChangeTooLarge { .. } => answer(Kind::ChangeTooLarge),
             E::Internal { inside } => {
                 let mut internal = Answer::new(
                     Kind::Internal,

@@ -111,10 +111,11 @@ problem_sets! {
         "401" "No token, or one that is not accepted"
         "403" "The token's scope is not enough"
         "404" "No such tenant or resource, or none the token may see"
-        "409" "The resource is in use"
+        "409" "The resource is in use, or has too much for one change"
         "412" "`If-Match` names another revision"
         "500" "The node met a fault of its own"
-        "503" "The node is draining, or cannot make changes durable";
+        "503" "The node is draining, or cannot make changes durable"
+        "507" "The node's disk is too full, or it keeps no more state";
     /// A change with a JSON body.
     PutProblems:
         "400" "A name in the path, a query, a header or the JSON is not understood"
@@ -128,7 +129,8 @@ problem_sets! {
         "415" "The body is not `application/json`"
         "422" "A member is unknown, missing, of the wrong type, or has a value that is not allowed"
         "500" "The node met a fault of its own"
-        "503" "The node is draining, or cannot make changes durable";
+        "503" "The node is draining, or cannot make changes durable"
+        "507" "The node's disk is too full, or it keeps no more state";
     /// An upload.
     UploadProblems:
         "400" "A name in the path, a query or a header is not understood, the statement is missing or malformed, or the body broke off"
@@ -142,7 +144,8 @@ problem_sets! {
         "415" "The body is not `application/wasm` or `application/octet-stream`"
         "422" "The bytes are not what was signed, or not a component that this node serves"
         "500" "The node met a fault of its own"
-        "503" "Too many uploads at once, the node is draining, or it cannot make changes durable";
+        "503" "Too many uploads at once, the node is draining, or it cannot make changes durable"
+        "507" "The node's disk is too full, or it keeps no more state";
     /// Readiness.
     ReadyProblems:
         "503" "The node is not ready";

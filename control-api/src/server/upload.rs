@@ -100,7 +100,7 @@ pub(super) async fn put(
     };
     let plane = api.plane();
     if query.dry_run {
-        let answer = plane.upload_dry_run(upload).await?;
+        let answer = plane.upload_dry_run(upload, precondition).await?;
         return json(StatusCode::OK, &answer);
     }
     let outcome = api

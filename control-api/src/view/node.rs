@@ -27,7 +27,7 @@ pub struct NodeStatus {
     pub routes: u64,
     /// Artifacts on disk.
     pub artifacts: u64,
-    /// Uploads waiting for the compiler.
+    /// Components that are being compiled or wait for it.
     pub compile_queue: u64,
     /// The worker process.
     pub worker: WorkerStatus,
@@ -77,6 +77,21 @@ pub struct WorkerStatus {
     pub instances: u64,
     /// Loaded modules.
     pub resident_modules: u64,
+    /// What stands between guests' code and the box, beside WebAssembly itself.
+    pub confinement: Confinement,
+}
+
+/// The barriers in force in the worker process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Confinement {
+    /// The filter of system calls: `enforced`, `logged` or `absent`.
+    pub filter: String,
+    /// The version of landlock's interface in use; 0 where there is none.
+    pub landlock_abi: u32,
+    /// The user that the worker runs as.
+    pub user_id: u32,
+    /// Whether it has no capabilities and can gain none.
+    pub without_capabilities: bool,
 }
 
 /// One change, as it was made durable.

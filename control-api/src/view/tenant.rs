@@ -82,7 +82,13 @@ pub struct Usage {
     pub cpu_us: u64,
     /// Requests under way now.
     pub concurrent_requests: u64,
-    /// Linear memory of live instances now, in bytes.
+    /// Requests that wait for a place among those now.
+    pub waiting_requests: u64,
+    /// Open connections now whose last request was for this tenant.
+    pub connections: u64,
+    /// How long the tenant still rests because its guests failed over and over, in milliseconds; 0 if it is served.
+    pub quarantine_left_ms: u64,
+    /// Linear memory and tables of live instances now, in bytes.
     pub memory_bytes: u64,
     /// Modules kept.
     pub modules: u64,
@@ -94,6 +100,9 @@ pub struct Usage {
     pub component_bytes: u64,
     /// Log bytes dropped by the rate limit.
     pub log_bytes_dropped: u64,
+    /// Workers that died while they ran a guest of this tenant. After the second within ten minutes the tenant is not
+    /// served for a while.
+    pub worker_crashes: u64,
     /// The limits these figures stand beside.
     pub limits: Limits,
 }

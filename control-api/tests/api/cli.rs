@@ -343,10 +343,44 @@ async fn logs_are_followed_line_by_line() {
     shell.node.plane.write_line(&acme, "second");
     assert_eq!(next().await, 2);
     drop(stdout);
-    // Whoever read has left: the next line ends the program, without an error.
-    shell.node.plane.write_line(&acme, "third");
+    // Whoever read has left: the program ends, without an error and without waiting for a line that may never come.
     let status = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(0));
+}
+
+/// `script` (Debian's essential package bsdutils) gives the program a terminal and writes what appears there.
+#[tokio::test]
+async fn a_terminal_shows_how_a_deployment_goes_on() {
+    let shell = Shell::start().await;
+    shell.tenant().await;
+    std::fs::write(shell.folder.join("hello.wasm"), component(&[7; 100_000])).unwrap();
+    let line = format!("{} {DEPLOY}", env!("CARGO_BIN_EXE_littoral"));
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "typescript"])
+        .current_dir(&shell.folder)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("LITTORAL_ADMIN", &shell.admin)
+        .env("LITTORAL_TOKEN_FILE", shell.folder.join("token"))
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(PATIENCE, output).await.unwrap().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{shown}");
+    // The fake plane's job waits, then compiles, then is done: one look each.
+    let mut rest = shown.as_str();
+    for wanted in [
+        "sent 98 of 98 KiB (100 %)",
+        "waiting for the compiler, 1 ahead",
+        "compiling for 0 s",
+        "http://hello.localhost:8080/",
+    ] {
+        let (_, after) = rest
+            .split_once(wanted)
+            .unwrap_or_else(|| panic!("{wanted}: {shown:?}"));
+        rest = after;
+    }
 }
 
 #[tokio::test]

@@ -16,8 +16,10 @@ use control_api::keypair::{PrivateKey, jwks_document};
 use control_api::token::{TokenRequest, mint};
 use http::HeaderMap;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use crate::support::{ISSUER, LIFETIME_S_MAX, NODE, NOW};
+use crate::support::{ISSUER, LIFETIME_S_MAX, NODE, NOW, PATIENCE};
 
 /// Publishes whatever it is told to, and counts how often it is asked.
 struct Publisher {
@@ -82,6 +84,7 @@ fn options(url: Option<&str>) -> AuthOptions {
         audience: NODE.to_owned(),
         issuers: vec![ISSUER.to_owned()],
         jwks_files: Vec::new(),
+        jwks_files_every: Duration::from_secs(300),
         jwks_url: url.map(|url| JwksUrl {
             url: url.parse().unwrap(),
             refresh_every: Duration::from_secs(300),
@@ -259,6 +262,49 @@ async fn files_are_read_anew_and_bad_ones_change_nothing() {
     node.authenticator.reload_files().await.unwrap();
     node.check(&new).await.unwrap();
     assert!(node.check(&old).await.is_err());
+}
+
+#[tokio::test]
+async fn keys_are_kept_fresh_without_anybody_asking() {
+    let [in_file, at_url, other] = [(); 3].map(|()| PrivateKey::generate().unwrap());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), jwks_document(&[other.public()])).unwrap();
+    let publisher = Publisher::start().await;
+    publisher.keys(&[]);
+    let every = Duration::from_millis(5);
+    let mut options = options(Some(&format!("http://{}/jwks", publisher.addr)));
+    options.jwks_files.push(file.path().to_owned());
+    options.jwks_files_every = every;
+    if let Some(url) = &mut options.jwks_url {
+        url.refresh_every = every;
+        // An unknown key is no reason to ask: what comes, comes by itself.
+        url.unknown_kid_wait_s = u64::MAX;
+    }
+    let node = Arc::new(Node::new(options));
+    let stop = CancellationToken::new();
+    let keeping = {
+        let (node, stop) = (Arc::clone(&node), stop.clone());
+        tokio::spawn(async move { node.authenticator.keep_fresh(stop).await })
+    };
+    publisher.keys(&[&at_url]);
+    // A file that is not good, as while it is written, takes nothing away.
+    std::fs::write(file.path(), "{").unwrap();
+    let known = async |key: &PrivateKey| {
+        timeout(PATIENCE, async {
+            while node.check(key).await.is_err() {
+                tokio::time::sleep(every).await;
+            }
+        })
+        .await
+        .unwrap();
+    };
+    known(&at_url).await;
+    node.check(&other).await.unwrap();
+    std::fs::write(file.path(), jwks_document(&[in_file.public()])).unwrap();
+    known(&in_file).await;
+    assert!(node.check(&other).await.is_err());
+    stop.cancel();
+    timeout(PATIENCE, keeping).await.unwrap().unwrap();
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn api(node: &TestNode) -> ApiOptions {
         audience: "n".to_owned(),
         issuers: Vec::new(),
         jwks_files: Vec::new(),
+        jwks_files_every: PATIENCE,
         jwks_url: None,
         lifetime_s_max: 1,
         clock_skew_s: 0,

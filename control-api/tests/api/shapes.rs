@@ -442,7 +442,7 @@ async fn changes_are_audited_with_who_and_request_id() {
     let entry = &audit["items"][0];
     assert_eq!(entry["request_id"], id);
     assert_eq!(entry["who"], "tester (littoral)");
-    assert_eq!(entry["action"], "tenant.set");
+    assert_eq!(entry["action"], "tenant.put");
 }
 
 #[tokio::test]
@@ -583,7 +583,8 @@ async fn every_operation_documents_the_statuses_that_it_was_seen_with() {
         node.upload(&node.statement(3, b""), b""),
         node.upload(&good, &bytes)
             .header("content-type", "text/html"),
-        node.upload(&good, &bytes).header("if-match", "\"0\""),
+        node.upload(&node.statement(3, &bytes), &bytes)
+            .header("if-match", "\"0\""),
     ] {
         seen.push(request.send().await.unwrap().status().as_u16().to_string());
     }

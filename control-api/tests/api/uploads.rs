@@ -239,6 +239,37 @@ async fn a_dry_run_needs_no_statement_and_keeps_nothing() {
     .await;
 }
 
+/// A dry run once looked at neither conditions nor suspension, and said of uploads that they would be accepted.
+#[tokio::test]
+async fn a_dry_run_says_what_would_stand_in_the_way_whatever_the_bytes() {
+    let node = TestNode::start().await;
+    node.tenant("acme").await;
+    node.module().await;
+    let dry = |module: &str| {
+        let path = format!("/v1/tenants/acme/modules/{module}?dry_run=true");
+        node.put(&path).body(component(b"two"))
+    };
+    let first_problem = async |request: reqwest::RequestBuilder| {
+        let body: Value = request.send().await.unwrap().json().await.unwrap();
+        assert_eq!(body["accepted"], false, "{body}");
+        let uri = body["problems"][0]["type"].as_str().unwrap().to_owned();
+        uri.rsplit('/').next().unwrap().to_owned()
+    };
+    let absent = dry("hello").header("if-none-match", "*");
+    assert_eq!(first_problem(absent).await, "already-there");
+    let stale = dry("hello").header("if-match", "\"999\"");
+    assert_eq!(first_problem(stale).await, "revision-mismatch");
+    let settings = |json: Value| node.put("/v1/tenants/acme").json(&json).send();
+    settings(serde_json::json!({"limits": {"modules_max": 1}}))
+        .await
+        .unwrap();
+    assert_eq!(first_problem(dry("second")).await, "limit-reached");
+    settings(serde_json::json!({"suspended": true}))
+        .await
+        .unwrap();
+    assert_eq!(first_problem(dry("hello")).await, "tenant-suspended");
+}
+
 fn head(node: &TestNode, statement: &str, more: &str) -> String {
     format!(
         "PUT /v1/tenants/acme/modules/hello HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
@@ -403,12 +434,9 @@ async fn the_client_streams_a_file_and_counts_its_bytes() {
     let seen = seen.lock().unwrap().clone();
     assert!(seen.len() > 2 && seen.is_sorted(), "{seen:?}");
     assert_eq!(seen.last(), Some(&(bytes.len() as u64)));
-    // And a second time `Absent` does not hold.
-    let error = node.client().upload(&request, |_| {}).await.unwrap_err();
-    assert_eq!(
-        error.problem().unwrap().kind().unwrap().slug(),
-        "already-there"
-    );
+    // A second time it is there already, by this very upload: that is what the client wanted, `Absent` or not.
+    let answer = node.client().upload(&request, |_| {}).await.unwrap();
+    assert!(matches!(answer, UploadAnswer::Done { created: false, .. }));
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use crate::link::ArtifactName;
 /// invalidates every artifact.
 pub const WASMTIME_VERSION: &str = "48.0.8";
 
-const NAME_DOMAIN: &[u8] = b"littoral artifact name 1\0";
+/// The number is raised whenever a component is compiled in another way than before.
+const NAME_DOMAIN: &[u8] = b"littoral artifact name 2\0";
 const HASH_DOMAIN: &[u8] = b"littoral engine compatibility 1\0";
 
 /// Everything about an engine that native code depends on: CPU features, memory layout, tunables, wasmtime's version.

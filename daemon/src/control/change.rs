@@ -12,8 +12,9 @@ use super::state::State;
 use crate::logging;
 use crate::store::{AuditRecord, StoreError};
 
-/// What an audit entry keeps of a state before or after, in bytes of JSON; a larger one is left out, with its size.
-const AUDITED_BYTES_MAX: usize = 8 << 10;
+/// What an audit entry keeps of a state before or after, in bytes of JSON; a larger one is left out, with its size. A
+/// tenant with as many and as long hostnames as it may have is not, nor a module with as many versions.
+const AUDITED_BYTES_MAX: usize = 96 << 10;
 
 /// What a change would do.
 pub(super) struct Plan {
@@ -182,5 +183,14 @@ pub(super) fn store_error(error: StoreError) -> PlaneError {
         error = logging::chain(&error),
         "a change could not be made durable"
     );
-    PlaneError::StoreUnavailable
+    match error {
+        StoreError::Full { bytes_max, .. } => PlaneError::StateFull { bytes_max },
+        StoreError::NoSpace { .. } => PlaneError::DiskFull,
+        StoreError::TransactionTooLarge { bytes, writes, .. } => PlaneError::ChangeTooLarge {
+            bytes: bytes as u64,
+            writes: writes as u64,
+        },
+        StoreError::Undecided { .. } => PlaneError::OutcomeUnknown,
+        _ => PlaneError::StoreUnavailable,
+    }
 }

@@ -1,13 +1,11 @@
 //! Removing files that nothing refers to any more.
 
-use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
 use edge_config::Digest;
 
 use super::Control;
 use super::state::NameArtifacts;
-use crate::link::ArtifactName;
 use crate::logging;
 
 /// An upload that has not committed yet: nothing of its component is collected until this is dropped.
@@ -35,25 +33,28 @@ impl Drop for Publishing<'_> {
 impl Control {
     /// Keeps the artifact of an upload's component.
     pub(super) fn publishing(&self, digest: Digest) -> Publishing<'_> {
-        let mut publishing = self
-            .publishing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *publishing.entry(digest).or_default() += 1;
+        {
+            let mut publishing = self
+                .publishing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *publishing.entry(digest).or_default() += 1;
+        }
+        // Whoever makes room knows artifacts by their names only. Named after it is noted above: a collection keeps
+        // the names of what is noted.
+        self.artifact_of(&digest);
         Publishing {
             control: self,
             digest,
         }
     }
 
-    /// The components of uploads that have not committed yet.
-    pub(super) fn publishing_now(&self) -> Vec<Digest> {
+    /// Whether an upload that has not committed yet brings this component.
+    pub(super) fn is_publishing(&self, digest: &Digest) -> bool {
         self.publishing
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .copied()
-            .collect()
+            .contains_key(digest)
     }
 
     /// Has components and artifacts that nothing refers to removed before long.
@@ -89,24 +90,35 @@ impl Control {
                 "components could not be removed"
             ),
         }
-        let artifacts: HashSet<ArtifactName> = {
+        {
+            // The cache asks by name, and a node that just started has not named what no route serves.
             let state = self.read();
-            state
-                .referenced()
-                .map(|digest| self.artifact_of(digest))
-                .collect()
-        };
+            for digest in state.referenced() {
+                self.artifact_of(digest);
+            }
+        }
+        // Asked for each artifact at the moment at which it would go, not before: an upload may have come since.
         match self
             .cache
-            .drop_unreferenced(&|name| artifacts.contains(name))
+            .drop_unreferenced(&|name| self.artifact_is_referenced(name))
         {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "artifacts removed"),
             Err(error) => tracing::warn!(%error, "artifacts could not be removed"),
         }
+        self.forget_names();
+    }
+
+    /// Forgets the names of artifacts that nothing stands on.
+    fn forget_names(&self) {
+        let state = self.read();
+        let publishing = self
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.artifact_names
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .retain(|name, _| artifacts.contains(name));
+            .retain(|_, digest| publishing.contains_key(digest) || state.references(digest));
     }
 }

@@ -10,6 +10,7 @@ use super::jobs::Progress;
 use super::state::VersionDetails;
 use super::upload::BUSY_RETRY_AFTER_S;
 use super::{Control, blocking, internal};
+use crate::artifact::cache::TRAILER_BYTES;
 use crate::artifact::compile::{CompileError, CompileJob, Cost, QueueFull, Ticket};
 use crate::artifact::inspect::{Inspection, MemoryBasis};
 use crate::engine::{CORE_INSTANCES_PER_COMPONENT, MEMORIES_PER_COMPONENT};
@@ -21,21 +22,31 @@ use crate::store::blobs::IncomingBlob;
 pub(super) struct Compiled {
     pub(super) world: World,
     pub(super) inspection: Inspection,
+    pub(super) artifact_bytes: u64,
 }
 
 /// Who is told how it goes.
 pub(super) type Tell<'a> = &'a (dyn Fn(Progress) + Sync);
 
 impl Control {
-    /// An artifact for these bytes: one that is there, another tenant's included, or a new one.
+    /// An artifact for these bytes, of at most `artifact_bytes_max` bytes: one that is there, another tenant's included,
+    /// or a new one.
     pub(super) async fn compiled(
         &self,
         bytes: &IncomingBlob,
         digest: &Digest,
+        artifact_bytes_max: u64,
         ticket: Option<Ticket>,
         tell: Tell<'_>,
     ) -> Result<Compiled, PlaneError> {
         if let Some(known) = self.known_component(digest).await {
+            if known.artifact_bytes > artifact_bytes_max {
+                return Err(compile_error(CompileError::TooCostly {
+                    what: Cost::Output {
+                        bytes_max: artifact_bytes_max,
+                    },
+                }));
+            }
             self.metrics.artifact(ArtifactState::Shared);
             return Ok(known);
         }
@@ -49,30 +60,39 @@ impl Control {
         })));
         let turn = ticket.turn().await;
         tell(Progress::Compiling(Instant::now()));
-        let inspection = self.compile(bytes.file(), bytes.bytes(), digest).await?;
+        let (inspection, artifact_bytes) = self
+            .compile(bytes.file(), bytes.bytes(), digest, artifact_bytes_max)
+            .await?;
+        self.metrics.artifact(ArtifactState::Compiled);
         drop(turn);
         let world = inspection
             .world
             .ok_or_else(|| PlaneError::ExportsNotServed {
                 exports: inspection.exports.clone(),
             })?;
-        Ok(Compiled { world, inspection })
+        Ok(Compiled {
+            world,
+            inspection,
+            artifact_bytes,
+        })
     }
 
     pub(super) fn place_in_queue(&self) -> Result<Ticket, PlaneError> {
         self.compile_queue.enqueue().map_err(queue_full)
     }
 
-    /// Compiles into the cache. The caller holds the compiler's turn.
+    /// Compiles into the cache at most `artifact_bytes_max` bytes, and no more than the node allows. The caller holds
+    /// the compiler's turn.
     pub(super) async fn compile(
         &self,
         component: &std::fs::File,
         component_bytes: u64,
         digest: &Digest,
-    ) -> Result<Inspection, PlaneError> {
+        artifact_bytes_max: u64,
+    ) -> Result<(Inspection, u64), PlaneError> {
         let began = Instant::now();
         let outcome = self
-            .compile_uncounted(component, component_bytes, digest)
+            .compile_uncounted(component, component_bytes, digest, artifact_bytes_max)
             .await;
         let counted = match &outcome {
             Ok(_) => CompileOutcome::Accepted,
@@ -91,13 +111,19 @@ impl Control {
         component: &std::fs::File,
         component_bytes: u64,
         digest: &Digest,
-    ) -> Result<Inspection, PlaneError> {
-        let output = self.cache.begin().map_err(|error| internal(&error))?;
+        artifact_bytes_max: u64,
+    ) -> Result<(Inspection, u64), PlaneError> {
+        let mut limits = self.compile_limits.clone();
+        limits.output_bytes_max = limits.output_bytes_max.min(artifact_bytes_max);
+        let cache = Arc::clone(&self.cache);
+        let output = blocking(move || cache.begin())
+            .await?
+            .map_err(|error| internal(&error))?;
         let job = CompileJob {
             component,
             component_bytes,
             output: &output,
-            limits: &self.compile_limits,
+            limits: &limits,
             shape: &self.shape,
             on_inspected: None,
         };
@@ -122,8 +148,7 @@ impl Control {
         })
         .await?
         .map_err(|error| internal(&error))?;
-        self.metrics.artifact(ArtifactState::Compiled);
-        Ok(report.inspection)
+        Ok((report.inspection, artifact_bytes))
     }
 
     /// What is known of a component that some tenant has accepted and whose artifact is good.
@@ -140,13 +165,16 @@ impl Control {
         let good = blocking(move || {
             cache
                 .open_verified(&cache.name_of(&component), &component)
-                .is_ok()
+                .ok()?
+                .metadata()
+                .ok()
         })
         .await
-        .ok()?;
-        good.then_some(Compiled {
+        .ok()??;
+        Some(Compiled {
             world,
             inspection: details.inspection,
+            artifact_bytes: good.len().saturating_sub(TRAILER_BYTES as u64),
         })
     }
 }

@@ -6,12 +6,16 @@ use control_api::view::{self, DryRunProblem, Precondition, UploadDryRun};
 
 use super::compile::{compile_error, queue_full, would_refuse};
 use super::plane::tenant_in;
-use super::upload::may_become;
+use super::upload::{may_become, may_take};
 use super::{Control, views};
 
 impl Control {
     /// What an upload would meet, in the order in which it would; nothing is kept.
-    pub(super) async fn try_upload(&self, upload: Upload) -> Result<UploadDryRun, PlaneError> {
+    pub(super) async fn try_upload(
+        &self,
+        upload: Upload,
+        precondition: Precondition,
+    ) -> Result<UploadDryRun, PlaneError> {
         let Upload {
             tenant,
             module,
@@ -30,19 +34,20 @@ impl Control {
         }
         let limits = {
             let state = self.read();
-            if let Some(statement) = &signed
-                && let Err(error) =
-                    may_become(&state, &tenant, &module, statement, Precondition::None)
-            {
-                problems.push(error);
-            }
+            let refused = match &signed {
+                Some(statement) => {
+                    may_become(&state, &tenant, &module, statement, precondition).err()
+                }
+                None => may_take(&state, &tenant, &module, precondition).err(),
+            };
+            problems.extend(refused);
             tenant_in(&state, &tenant)?.limits
         };
-        let permit = self.upload_permit()?;
+        let place = self.uploads.take(&tenant)?;
         let bytes = self
             .take_bytes(body, declared_bytes, limits.component_kib_max << 10)
             .await?;
-        drop(permit);
+        drop(place);
         let digest = bytes.digest();
         if let Some(statement) = &signed
             && statement.digest != digest

@@ -13,7 +13,8 @@ use crate::store::{
 pub(super) enum Edit {
     PutTenant {
         tenant: TenantName,
-        settings: TenantSettings,
+        /// Boxed: much larger than what other edits carry.
+        settings: Box<TenantSettings>,
     },
     /// With its keys, modules and routes.
     DeleteTenant {

@@ -8,7 +8,8 @@ use control_api::error::{PlaneError, Problem};
 use control_api::view::{Job, JobState, ModuleVersion, Written};
 use edge_config::{ModuleName, TenantName};
 
-/// Jobs under way, and finished ones for a while: at most so many, the oldest finished ones forgotten first.
+/// Jobs under way, and finished ones for a while: together at most so many, the oldest finished ones forgotten first.
+/// Those under way are bounded by the compiler's queue.
 pub(super) struct Jobs {
     jobs: Mutex<Table>,
     kept_max: usize,
@@ -68,6 +69,7 @@ impl Jobs {
         });
         let mut table = self.lock();
         table.entries.insert(id.clone(), Arc::clone(&entry));
+        table.forget_beyond(self.kept_max);
         JobHandle { id, entry }
     }
 
@@ -80,11 +82,7 @@ impl Jobs {
         job.set(Progress::Finished(Box::new(outcome)));
         let mut table = self.lock();
         table.finished.push_back(job.id.clone());
-        while table.finished.len() > self.kept_max {
-            if let Some(oldest) = table.finished.pop_front() {
-                table.entries.remove(&oldest);
-            }
-        }
+        table.forget_beyond(self.kept_max);
     }
 
     /// A job of this tenant.
@@ -105,6 +103,17 @@ impl Jobs {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn forget_beyond(&mut self, kept_max: usize) {
+        while self.entries.len() > kept_max {
+            let Some(oldest) = self.finished.pop_front() else {
+                return;
+            };
+            self.entries.remove(&oldest);
+        }
     }
 }
 

@@ -4,16 +4,20 @@
 //! serves it by then, and that nothing a tenant sends is parsed here beyond names, statements and lengths. Never runs
 //! or compiles a guest.
 
+mod capacity;
 mod change;
 mod collect;
 mod compile;
+mod crashes;
 mod dry_run;
 mod edit;
 mod jobs;
 pub mod logs;
 mod node;
 mod observe;
+mod places;
 mod plane;
+mod pressure;
 mod restore;
 mod sockets;
 mod state;
@@ -30,17 +34,20 @@ use control_api::auth::Clock;
 use control_api::error::PlaneError;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
-use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
+use crate::confine::{Orders, Strictness};
 use crate::engine::EngineShape;
 use crate::link::ArtifactName;
 use crate::metrics::Metrics;
 use crate::store::{Health, Store, blobs::Blobs};
+use crashes::Crashes;
 use jobs::Jobs;
 use logs::LogRings;
+use places::UploadPlaces;
 use state::{NameArtifacts, State};
 use supervise::Supervisor;
 
@@ -63,7 +70,7 @@ pub struct Control {
     store: Store,
     blobs: Blobs,
     cache: Arc<ArtifactCache>,
-    /// Which component an artifact is made of, for those that the routing table ever named.
+    /// Which component an artifact is made of: those that kept versions and uploads under way stand on.
     artifact_names: RwLock<HashMap<ArtifactName, Digest>>,
     /// Components of uploads under way: their artifacts may be there before any version stands on them.
     publishing: std::sync::Mutex<HashMap<Digest, usize>>,
@@ -74,10 +81,14 @@ pub struct Control {
     compile_queue: CompileQueue,
     dry_run_queue: CompileQueue,
     shape: EngineShape,
-    uploads: Semaphore,
+    /// Memory of all guests together.
+    guest_memory_bytes_max: u64,
+    uploads: UploadPlaces,
     jobs: Jobs,
     supervisor: Supervisor,
     metrics: Metrics,
+    /// Held for as long as it takes to look one tenant up.
+    crashes: std::sync::Mutex<Crashes>,
     logs: LogRings,
     collect: Notify,
     tracker: TaskTracker,
@@ -145,19 +156,25 @@ impl Control {
         self.shape.memory_bytes_max >> 20
     }
 
-    fn compile_queue_length(&self) -> u64 {
+    /// Components that are being compiled, and those that wait for it.
+    fn compile_queue_depth(&self) -> (u64, u64) {
         let (running, waiting) = self.compile_queue.depth();
-        (running + waiting) as u64
+        (running as u64, waiting as u64)
     }
 
-    fn artifact_count(&self) -> u64 {
-        self.cache.usage().map_or(0, |(count, _)| count as u64)
+    async fn artifact_count(&self) -> u64 {
+        let cache = Arc::clone(&self.cache);
+        let usage = blocking(move || cache.usage()).await;
+        usage.map_or(0, |usage| usage.map_or(0, |(count, _)| count as u64))
     }
 
     /// Drops what was kept in memory for a tenant that is gone.
     fn forget_tenant(&self, tenant: &TenantName) {
         self.metrics.forget(tenant.as_str());
         self.logs.forget(tenant.as_str());
+        let mut crashes = self.crashes.lock().unwrap_or_else(PoisonError::into_inner);
+        crashes.forget(tenant);
+        drop(crashes);
         self.collect_soon();
     }
 }
@@ -194,4 +211,16 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| internal(&error))
+}
+
+/// What the configuration says of confinement, for the processes that it is for.
+fn orders(config: &Config) -> Orders {
+    Orders {
+        strictness: match config.worker.confinement {
+            edge_config::Strictness::Enforce => Strictness::Enforce,
+            edge_config::Strictness::Log => Strictness::Log,
+            edge_config::Strictness::Off => Strictness::Off,
+        },
+        user: (config.worker.user_id != 0).then_some(config.worker.user_id),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,12 +11,15 @@ use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, system_clock
 use control_api::server::{ApiOptions, ListenError as AdminListenError, ListenOptions, Server};
 use control_api::view::NodeState;
 use edge_config::Config;
-use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use rustix::fs::{Mode, OFlags, open};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::capacity::BoxMemory;
 use super::jobs::Jobs;
 use super::logs::LogRings;
+use super::places::UploadPlaces;
 use super::restore::{RestoreError, restore};
 use super::sockets::{ListenError, Listeners};
 use super::supervise::{Backoff, Supervisor};
@@ -23,9 +27,10 @@ use super::{Control, plane};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
+use crate::confine::Orders;
 use crate::durable::create_private_dir;
 use crate::engine::{EngineShape, ShapeError};
-use crate::link::WorkerStart;
+use crate::link::{FILES_MAX, WorkerStart};
 use crate::metrics::Metrics;
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions};
@@ -88,6 +93,15 @@ pub enum NodeError {
     /// The admin key that a node without configured keys makes for itself.
     #[error("the node's own admin key cannot be made or read")]
     AdminKey(#[from] control_api::keypair::KeyFileError),
+    /// The token for scraping metrics cannot be read.
+    #[error("metrics.token_file: cannot use {}", path.display())]
+    MetricsToken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A task of the node ended that never should.
     #[error("the admin API ended: {0}")]
     Ended(String),
@@ -145,16 +159,21 @@ impl Node {
             bounds,
         )
         .map_err(|source| NodeError::Directory {
-            path: artifacts,
+            path: artifacts.clone(),
             source,
         })?;
+        let folder = open_folder(&artifacts)?;
         let blobs = Blobs::open(data.join("components"), DISK_RESERVE_BYTES)?;
         let threads = match config.http.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(FILES_MAX / config.http.listen.len().max(1)),
             threads => usize::try_from(threads).unwrap_or(1),
         };
         let listeners = Listeners::bind(&config.http.listen, threads)?;
-        let start = worker_start(&config, &shape, threads);
+        let budgets = Budgets::of(&config, BoxMemory::total_bytes());
+        let orders = super::orders(&config);
+        let start = worker_start(&config, orders, &shape, threads, budgets);
         let backoff = Backoff {
             min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
             max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
@@ -180,15 +199,17 @@ impl Node {
             artifact_names: std::sync::RwLock::default(),
             publishing: std::sync::Mutex::default(),
             supplying: std::sync::Mutex::default(),
-            compiler: Compiler::of_this_program(),
+            compiler: Compiler::of_this_program().confined(orders),
             compile_limits: compile_limits(&config, threads),
             compile_queue: CompileQueue::new(1, queue_max),
             dry_run_queue: CompileQueue::new(DRY_RUNS_AT_ONCE, queue_max),
             shape,
-            uploads: Semaphore::new(usize::try_from(config.uploads.concurrent_max).unwrap_or(1)),
+            guest_memory_bytes_max: budgets.guests_bytes,
+            uploads: UploadPlaces::new(config.uploads.concurrent_max),
             jobs: Jobs::new(usize::try_from(config.uploads.jobs_kept_max).unwrap_or(1)),
-            supervisor: Supervisor::new(program, start, listeners, backoff),
+            supervisor: Supervisor::new(program, start, folder, listeners, backoff),
             metrics,
+            crashes: std::sync::Mutex::default(),
             logs: LogRings::new(std::time::SystemTime::now(), shutdown.clone()),
             collect: Notify::new(),
             tracker: TaskTracker::new(),
@@ -255,6 +276,8 @@ impl Node {
         let background = CancellationToken::new();
         let collecting = Arc::clone(&control).collect_when_asked();
         tracker.spawn(background.clone().run_until_cancelled_owned(collecting));
+        let watching = Arc::clone(&control).watch_memory();
+        tracker.spawn(background.clone().run_until_cancelled_owned(watching));
         let asking = {
             let (store, clock) = (control.store.clone(), Arc::clone(&control.clock));
             async move { store.ask_disk_every(DISK_ASKED_EVERY, || clock()).await }
@@ -323,12 +346,43 @@ fn report_recovery(recovery: &Recovery) {
     }
 }
 
-fn worker_start(config: &Config, shape: &EngineShape, threads: usize) -> WorkerStart {
+/// What the node may take for what, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Budgets {
+    guests_bytes: u64,
+    code_bytes: u64,
+    buffers_bytes: u64,
+}
+
+impl Budgets {
+    /// As configured, else by what the box has.
+    fn of(config: &Config, box_bytes: u64) -> Self {
+        let budget = |mib: u32, percent: u64| match mib {
+            0 => box_bytes / 100 * percent,
+            mib => u64::from(mib) << 20,
+        };
+        Self {
+            guests_bytes: budget(config.memory.guests_mib_max, 50),
+            code_bytes: budget(config.memory.code_mib_max, 15),
+            buffers_bytes: budget(config.memory.buffers_mib_max, 10),
+        }
+    }
+}
+
+fn worker_start(
+    config: &Config,
+    orders: Orders,
+    shape: &EngineShape,
+    threads: usize,
+    budgets: Budgets,
+) -> WorkerStart {
     let http = &config.http;
     let to_u32 = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     WorkerStart {
         shape: shape.clone(),
         threads: to_u32(threads),
+        orders,
+        guest_clock_resolution_us: config.worker.guest_clock_resolution_us,
         listeners_per_thread: to_u32(http.listen.len()),
         connections_max: http.connections_max,
         header_read_timeout_ms: http.header_read_timeout_ms.into(),
@@ -341,6 +395,10 @@ fn worker_start(config: &Config, shape: &EngineShape, threads: usize) -> WorkerS
             .collect(),
         drain_ms_max: http.drain_ms_max.into(),
         resident_max: RESIDENT_MAX,
+        guest_memory_bytes_max: budgets.guests_bytes,
+        code_bytes_max: budgets.code_bytes,
+        buffer_bytes_max: budgets.buffers_bytes,
+        client_connections_max: http.client_connections_max,
         log_level: config.log.level.as_str().to_owned(),
         log_json: config.log.format.as_str() == "json",
     }
@@ -393,14 +451,38 @@ fn admin_server(
     control: &Arc<Control>,
     authenticator: &Arc<Authenticator>,
 ) -> Result<Server, NodeError> {
-    let api = ApiOptions::new(
+    let mut api = ApiOptions::new(
         plane::plane(Arc::clone(control)),
         Arc::clone(authenticator),
         control.tracker.clone(),
     )
     .bounded_by(&control.config);
+    if let Some(path) = &control.config.metrics.token_file {
+        api.metrics_token = Some(metrics_token(path)?);
+    }
     let listen = ListenOptions::from_config(&control.config);
     Ok(Server::bind(listen, api)?)
+}
+
+/// A handle on a folder that leads to its files and lists none.
+fn open_folder(path: &Path) -> Result<OwnedFd, NodeError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    open(path, flags, Mode::empty()).map_err(|error| NodeError::Directory {
+        path: path.to_owned(),
+        source: error.into(),
+    })
+}
+
+fn metrics_token(path: &Path) -> Result<String, NodeError> {
+    let failed = |source| NodeError::MetricsToken {
+        path: path.to_owned(),
+        source,
+    };
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    match text.trim() {
+        "" => Err(failed(std::io::Error::other("the file is empty"))),
+        token => Ok(token.to_owned()),
+    }
 }
 
 fn make_private_dir(path: &Path) -> Result<(), NodeError> {

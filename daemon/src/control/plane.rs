@@ -46,6 +46,8 @@ impl ControlPlane for Control {
 
     async fn status(&self) -> Result<NodeStatus, PlaneError> {
         self.supervisor().fresh_figures(FIGURES_PATIENCE).await;
+        let artifacts = self.artifact_count().await;
+        let (running, waiting) = self.compile_queue_depth();
         let (tenants, modules, routes, revision) = {
             let state = self.read();
             (
@@ -71,8 +73,8 @@ impl ControlPlane for Control {
             tenants: tenants as u64,
             modules: modules as u64,
             routes: routes as u64,
-            artifacts: self.artifact_count(),
-            compile_queue: self.compile_queue_length(),
+            artifacts,
+            compile_queue: running + waiting,
             worker: self.supervisor().status(),
             revision,
         })
@@ -121,6 +123,7 @@ impl ControlPlane for Control {
         }
         let now = self.now_s();
         let memory_mib_max = self.instance_memory_mib_max();
+        let guest_memory_mib_max = self.guest_memory_bytes_max >> 20;
         let name = tenant.clone();
         let written = self
             .change(&caller, move |state| {
@@ -139,6 +142,26 @@ impl ControlPlane for Control {
                         ),
                     });
                 }
+                let guaranteed_mib = limits.memory_guaranteed_mib;
+                let to_others: u64 = state
+                    .tenants
+                    .iter()
+                    .filter(|(other, _)| **other != name)
+                    .map(|(_, other)| other.limits.memory_guaranteed_mib)
+                    .fold(0, u64::saturating_add);
+                let left_mib = guest_memory_mib_max.saturating_sub(to_others);
+                // What is there already is not taken away: a node may come up on a smaller box.
+                let before_mib = before.map_or(0, |before| before.limits.memory_guaranteed_mib);
+                if guaranteed_mib > left_mib && guaranteed_mib > before_mib {
+                    return Err(PlaneError::InvalidValue {
+                        field: "limits.memory_guaranteed_mib".to_owned(),
+                        why: format!(
+                            "{guaranteed_mib} MiB; {left_mib} MiB can still be guaranteed: guests have \
+                             {guest_memory_mib_max} MiB on this node, of which {to_others} MiB are set aside for \
+                             other tenants"
+                        ),
+                    });
+                }
                 let settings = TenantSettings {
                     created_at_s: before.map_or(now, |tenant| tenant.settings.value.created_at_s),
                     overrides: write.limits,
@@ -152,7 +175,10 @@ impl ControlPlane for Control {
                 Ok(plan
                     .before(before.map(|before| views::tenant(&name, &before.settings.value, before.limits)))
                     .after(Some(views::tenant(&name, &settings, limits)))
-                    .edit(Edit::PutTenant { tenant: name, settings }))
+                    .edit(Edit::PutTenant {
+                        tenant: name,
+                        settings: Box::new(settings),
+                    }))
             })
             .await?;
         Ok((self.tenant(tenant).await?, written))
@@ -210,12 +236,16 @@ impl ControlPlane for Control {
             response_body_bytes: totals.response_body_bytes,
             cpu_us: totals.cpu_us,
             concurrent_requests: totals.concurrent_requests,
+            waiting_requests: totals.waiting_requests,
+            connections: totals.connections,
+            quarantine_left_ms: totals.quarantine_left_ms,
             memory_bytes: totals.memory_bytes,
             modules: found.modules.len() as u64,
             routes: found.routes.len() as u64,
             publisher_keys: found.keys.len() as u64,
             component_bytes: versions.map(|version| version.component_bytes).sum(),
             log_bytes_dropped: totals.log_bytes_dropped,
+            worker_crashes: self.worker_crashes(tenant),
             limits: found.limits,
         })
     }
@@ -337,8 +367,12 @@ impl ControlPlane for Control {
         self.take_upload(upload, precondition, caller).await
     }
 
-    async fn upload_dry_run(&self, upload: Upload) -> Result<UploadDryRun, PlaneError> {
-        self.try_upload(upload).await
+    async fn upload_dry_run(
+        &self,
+        upload: Upload,
+        precondition: Precondition,
+    ) -> Result<UploadDryRun, PlaneError> {
+        self.try_upload(upload, precondition).await
     }
 
     async fn job(&self, tenant: &TenantName, id: &str) -> Result<Job, PlaneError> {
@@ -412,7 +446,7 @@ impl ControlPlane for Control {
                 highest_version: found.value.highest_version,
             };
             Ok(plan
-                .before(Some(views::module(&id, &found.value)))
+                .before(Some(views::audited_module(&id, &found.value)))
                 .edit(floor)
                 .edit(Edit::DeleteModule {
                     tenant: name,
@@ -526,10 +560,6 @@ impl ControlPlane for Control {
         })
         .await?;
         Ok(())
-    }
-
-    async fn host_owner(&self, host: &HostPattern) -> Result<Option<TenantName>, PlaneError> {
-        Ok(self.read().host_owner(host).cloned())
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn restore(snapshot: Snapshot, defaults: Limits) -> Result<State, Res
     let mut state = State::new(defaults);
     for record in snapshot.tenants {
         let tenant = parse("a tenant name", &record.record.tenant)?;
-        let settings = settings(&record.record)?;
+        let settings = Box::new(settings(&record.record)?);
         state.apply(record.revision, vec![Edit::PutTenant { tenant, settings }]);
     }
     for record in snapshot.publisher_keys {

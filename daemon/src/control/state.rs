@@ -138,8 +138,31 @@ impl Tenant {
         let limits = &self.limits;
         TenantLimits {
             instance_memory_bytes_max: limits.instance_memory_mib_max << 20,
+            memory_bytes_max: limits.memory_mib_max << 20,
+            memory_guaranteed_bytes: limits.memory_guaranteed_mib << 20,
+            memory_refused_traps: limits.memory_refused_traps != 0,
+            priority_class: limits.priority_class,
+            instance_handles_max: limits.instance_handles_max,
+            instance_hostcall_bytes_max: limits.instance_hostcall_kib_max << 10,
+            request_cpu_ms_max: limits.request_cpu_ms_max,
+            cpu_share: limits.cpu_share,
+            cpu_ms_per_s_max: limits.cpu_ms_per_s_max,
+            cpu_burst_ms_max: limits.cpu_burst_ms_max,
             request_deadline_ms_max: limits.request_deadline_ms_max,
+            response_head_ms_max: limits.response_head_ms_max,
+            stream_idle_ms_max: limits.stream_idle_ms_max,
             concurrent_requests_max: limits.concurrent_requests_max,
+            waiting_requests_max: limits.waiting_requests_max,
+            waiting_ms_max: limits.waiting_ms_max,
+            connections_max: limits.connections_max,
+            requests_per_s_max: limits.requests_per_s_max,
+            requests_burst_max: limits.requests_burst_max,
+            request_bytes_per_s_max: limits.request_kib_per_s_max << 10,
+            response_bytes_per_s_max: limits.response_kib_per_s_max << 10,
+            url_bytes_max: limits.url_bytes_max,
+            request_header_bytes_max: limits.request_header_kib_max << 10,
+            response_header_bytes_max: limits.response_header_kib_max << 10,
+            failures_in_a_row_max: limits.failures_in_a_row_max,
             request_body_bytes_max: limits.request_body_kib_max << 10,
             response_body_bytes_max: limits.response_body_kib_max << 10,
             log_bytes_per_s_max: limits.log_bytes_per_s_max,
@@ -196,11 +219,6 @@ impl State {
                 .hosts
                 .iter()
                 .any(|(pattern, (holder, _))| holder != tenant && host.covers(pattern))
-    }
-
-    /// The tenant that routes exactly this pattern.
-    pub(super) fn host_owner(&self, host: &HostPattern) -> Option<&TenantName> {
-        self.hosts.get(host).map(|(holder, _)| holder)
     }
 
     /// Whether any kept version stands on a component.
@@ -278,7 +296,7 @@ impl State {
                 let limits = limits_of(&tenant, &self.defaults, &settings.overrides);
                 let settings = Revised {
                     revision,
-                    value: settings,
+                    value: *settings,
                 };
                 match self.tenants.get_mut(&tenant) {
                     Some(known) => {
@@ -564,7 +582,7 @@ mod tests {
         };
         let edit = Edit::PutTenant {
             tenant: tenant.clone(),
-            settings,
+            settings: Box::new(settings),
         };
         state.apply(1, vec![edit]);
         let kept = &state.tenants[&tenant];

@@ -1,27 +1,34 @@
 //! The worker process, from control's side: started, told, listened to, replaced.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use control_api::view::WorkerStatus;
+use control_api::view::{Confinement, WorkerStatus};
+use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::sockets::Listeners;
+use crate::confine::InForce;
+use crate::link::flight::{FlightRecorder, Seated};
 use crate::link::{
-    ArtifactName, FROM_WORKER_BYTES_MAX, FrameError, GuestLine, LinkReader, LinkWriter,
+    self, ArtifactName, Counts, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter,
     TableChange, ToControl, ToWorker, WorkerReport, WorkerStart, split,
 };
 use crate::logging;
 
 /// Messages that may wait for a worker. One that lets them pile up higher is hung, and replaced.
 const WAITING_MESSAGES_MAX: usize = 1024;
+/// A worker that does not accept connections this long after its start hangs, and is replaced: the whole table of a
+/// large node takes a second or two.
+const START_MAX: Duration = Duration::from_secs(30);
 /// A worker that lived this long did not fail at its start: its successor is started at once.
 const LIVED_WELL: Duration = Duration::from_secs(10);
 /// A worker that was told to drain is killed this long after its own drain time is over.
@@ -37,8 +44,10 @@ pub(super) trait Home: Send + Sync + 'static {
     fn reported(&self, report: WorkerReport);
     /// Guests' output from a worker.
     fn lines(&self, lines: Vec<GuestLine>);
-    /// The worker is there (`Some(pid)`) or gone.
-    fn worker_changed(&self, pid: Option<u32>);
+    /// The worker is there, with its process id and what confines it, or gone.
+    fn worker_changed(&self, worker: Option<(u32, InForce)>);
+    /// A fault or an abort ended the worker while these threads were running guests.
+    fn worker_crashed(&self, signal: Signal, seats: &[Seated]);
     /// A worker died and is about to be replaced.
     fn worker_restarted(&self);
 }
@@ -47,8 +56,11 @@ pub(super) trait Home: Send + Sync + 'static {
 pub(super) struct Supervisor {
     program: PathBuf,
     start: WorkerStart,
+    /// The folder of artifacts, which the worker may read.
+    artifacts: OwnedFd,
     listeners: Listeners,
     backoff: Backoff,
+    start_max: Duration,
     current: Mutex<Option<mpsc::Sender<Outgoing>>>,
     standing: watch::Sender<Standing>,
 }
@@ -65,6 +77,7 @@ pub(super) struct Backoff {
 struct Standing {
     pid: u32,
     ready: bool,
+    in_force: InForce,
     restarts: u64,
     table_revision: u64,
     instances: u64,
@@ -78,18 +91,30 @@ struct Outgoing {
     file: Option<OwnedFd>,
 }
 
+impl From<ToWorker> for Outgoing {
+    fn from(message: ToWorker) -> Self {
+        Self {
+            message,
+            file: None,
+        }
+    }
+}
+
 impl Supervisor {
     pub(super) fn new(
         program: PathBuf,
         start: WorkerStart,
+        artifacts: OwnedFd,
         listeners: Listeners,
         backoff: Backoff,
     ) -> Self {
         Self {
             program,
             start,
+            artifacts,
             listeners,
             backoff,
+            start_max: START_MAX,
             current: Mutex::new(None),
             standing: watch::Sender::default(),
         }
@@ -98,6 +123,11 @@ impl Supervisor {
     /// Where guests are served.
     pub(super) fn listeners(&self) -> &Listeners {
         &self.listeners
+    }
+
+    /// The user that the worker runs as.
+    pub(super) fn worker_user(&self) -> u32 {
+        self.standing.borrow().in_force.user
     }
 
     /// As the API shows it.
@@ -110,19 +140,23 @@ impl Supervisor {
             table_revision: standing.table_revision,
             instances: standing.instances,
             resident_modules: standing.resident_modules,
+            confinement: Confinement {
+                filter: standing.in_force.filter.word().to_owned(),
+                landlock_abi: standing.in_force.landlock_abi,
+                user_id: standing.in_force.user,
+                without_capabilities: standing.in_force.without_capabilities,
+            },
         }
     }
 
     /// Sends changes to the routing table. Called in the order of revisions, while no other change can be published.
     pub(super) fn publish(&self, revision: u64, changes: Vec<TableChange>) {
-        self.send(
-            ToWorker::Table {
-                revision,
-                full: false,
-                changes,
-            },
-            None,
-        );
+        self.send_each(link::table(revision, false, changes).map(Outgoing::from));
+    }
+
+    /// Tells the worker, if there is one.
+    pub(super) fn tell(&self, message: ToWorker) {
+        self.send_each(std::iter::once(message.into()));
     }
 
     /// Answers a worker's need.
@@ -131,7 +165,8 @@ impl Supervisor {
             Ok(file) => (Some(file), None),
             Err(why) => (None, Some(why)),
         };
-        self.send(ToWorker::Artifact { name, refused }, file);
+        let message = ToWorker::Artifact { name, refused };
+        self.send_each(std::iter::once(Outgoing { message, file }));
     }
 
     /// Waits until the worker serves the table of `revision` or a later one; not longer than `patience`, and not at
@@ -163,7 +198,7 @@ impl Supervisor {
             (standing.reports, standing.ready)
         };
         if ready {
-            self.send(ToWorker::Report, None);
+            self.send_each(std::iter::once(ToWorker::Report.into()));
             let _ = tokio::time::timeout(
                 patience,
                 standing.wait_for(|standing| standing.reports > seen),
@@ -172,18 +207,20 @@ impl Supervisor {
         }
     }
 
-    fn send(&self, message: ToWorker, file: Option<OwnedFd>) {
+    /// Sends messages without another one in between.
+    fn send_each(&self, messages: impl Iterator<Item = Outgoing>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = current.as_ref()
-            && let Err(mpsc::error::TrySendError::Full(_)) =
-                sender.try_send(Outgoing { message, file })
-        {
-            tracing::error!(
-                WAITING_MESSAGES_MAX,
-                "the worker takes no messages; replacing it"
-            );
-            // Dropping the sender ends the link, and with it the worker.
-            *current = None;
+        for message in messages {
+            if let Some(sender) = current.as_ref()
+                && let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(message)
+            {
+                tracing::error!(
+                    WAITING_MESSAGES_MAX,
+                    "the worker takes no messages; replacing it"
+                );
+                // Dropping the sender ends the link, and with it the worker.
+                *current = None;
+            }
         }
     }
 
@@ -205,6 +242,11 @@ impl Supervisor {
                 return;
             }
             match outcome {
+                Ok(status) if status.signal() == Some(Signal::SYS.as_raw()) => tracing::error!(
+                    %status,
+                    "the worker asked the kernel for something that is not on its list; replacing it. The kernel's \
+                     audit log has the number of the system call (type=1326); worker.confinement = \"log\" lets it through"
+                ),
                 Ok(status) => tracing::error!(%status, "the worker died; replacing it"),
                 Err(error) => tracing::error!(
                     error = logging::chain(&error),
@@ -233,6 +275,7 @@ impl Supervisor {
         shutdown: &CancellationToken,
     ) -> Result<std::process::ExitStatus, WorkerFailure> {
         let (ours, theirs) = UnixStream::pair().map_err(WorkerFailure::Start)?;
+        let record = FlightRecorder::new().map_err(WorkerFailure::Start)?;
         let mut child = Command::new(&self.program)
             .arg0("littorald: worker")
             .arg("worker")
@@ -246,16 +289,25 @@ impl Supervisor {
         let pid = child.id().unwrap_or(0);
         self.standing.send_modify(|standing| standing.pid = pid);
         let (reader, mut writer) =
-            split(ours, FROM_WORKER_BYTES_MAX).map_err(WorkerFailure::Start)?;
-        let sockets: Vec<_> = self.listeners.sockets().iter().map(AsFd::as_fd).collect();
+            split(ours, FrameBounds::CONTROL).map_err(WorkerFailure::Start)?;
+        let mut files: Vec<BorrowedFd<'_>> = vec![self.artifacts.as_fd(), record.as_fd()];
+        files.extend(self.listeners.sockets().iter().map(AsFd::as_fd));
         writer
-            .send(&ToWorker::Start(self.start.clone()), &sockets)
+            .send(&ToWorker::Start(self.start.clone()), &files)
             .await?;
         let queue = self.enter(home);
         let mut sending = std::pin::pin!(send_all(writer, queue));
         let mut receiving = std::pin::pin!(self.receive_all(reader, home));
         let mut drain_until = None;
+        let start_until = tokio::time::Instant::now() + self.start_max;
+        let mut standing = self.standing.subscribe();
         let outcome = loop {
+            let not_ready = async {
+                let ready = standing.wait_for(|standing| standing.ready);
+                if tokio::time::timeout_at(start_until, ready).await.is_ok() {
+                    std::future::pending::<()>().await;
+                }
+            };
             let too_long = async {
                 match drain_until {
                     Some(until) => tokio::time::sleep_until(until).await,
@@ -267,10 +319,11 @@ impl Supervisor {
                 error = &mut sending => break Err(error),
                 error = &mut receiving => break Err(error),
                 () = shutdown.cancelled(), if drain_until.is_none() => {
-                    self.send(ToWorker::Drain, None);
+                    self.send_each(std::iter::once(ToWorker::Drain.into()));
                     let patience = Duration::from_millis(self.start.drain_ms_max) + DRAIN_GRACE;
                     drain_until = Some(tokio::time::Instant::now() + patience);
                 }
+                () = not_ready, if drain_until.is_none() => break Err(WorkerFailure::NotReady),
                 () = too_long => {
                     tracing::warn!("the worker did not end in its drain time; killing it");
                     break Err(WorkerFailure::GivenUp);
@@ -278,7 +331,7 @@ impl Supervisor {
             }
         };
         self.leave();
-        match outcome {
+        let outcome = match outcome {
             Ok(status) => Ok(status),
             // The link ends a moment before the process is seen to: its status says more, if it is there soon.
             Err(error) => {
@@ -290,26 +343,30 @@ impl Supervisor {
                     }
                 }
             }
+        };
+        if let Ok(status) = &outcome
+            && let Some(signal) = crash(*status)
+        {
+            match record.read() {
+                Ok(seats) => home.worker_crashed(signal, &seats),
+                Err(error) => tracing::warn!(%error, "the flight record cannot be read"),
+            }
         }
+        outcome
     }
 
     /// From here on the worker gets every change; the whole table as of now comes first.
     fn enter(&self, home: &Arc<impl Home>) -> mpsc::Receiver<Outgoing> {
-        let (sender, queue) = mpsc::channel(WAITING_MESSAGES_MAX);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         // Publishing takes the same lock, and does so before the change lock is given back: what is in this table is
         // not published again, and what is not is published after it.
         let (revision, changes) = home.whole_table();
-        let table = Outgoing {
-            message: ToWorker::Table {
-                revision,
-                full: true,
-                changes,
-            },
-            file: None,
-        };
-        // The queue was made above and is empty.
-        drop(sender.try_send(table));
+        let table: Vec<_> = link::table(revision, true, changes).collect();
+        let (sender, queue) = mpsc::channel(WAITING_MESSAGES_MAX + table.len());
+        for message in table {
+            // There is room: the queue was made above, and is empty.
+            drop(sender.try_send(message.into()));
+        }
         *current = Some(sender);
         queue
     }
@@ -320,24 +377,36 @@ impl Supervisor {
     }
 
     async fn receive_all(&self, mut reader: LinkReader, home: &Arc<impl Home>) -> WorkerFailure {
+        let mut counts = Counts::default();
         loop {
             let message = match reader.receive::<ToControl>().await {
                 Ok((message, _)) => message,
                 Err(error) => return error.into(),
             };
             match message {
-                ToControl::Ready => {
+                ToControl::Ready(in_force) => {
                     let pid = self.standing.borrow().pid;
-                    tracing::info!(pid, "the worker is ready");
-                    home.worker_changed(Some(pid));
-                    self.standing.send_modify(|standing| standing.ready = true);
+                    tracing::info!(
+                        pid,
+                        filter = in_force.filter.word(),
+                        landlock_abi = in_force.landlock_abi,
+                        user = in_force.user,
+                        "the worker is ready"
+                    );
+                    home.worker_changed(Some((pid, in_force)));
+                    self.standing.send_modify(|standing| {
+                        standing.ready = true;
+                        standing.in_force = in_force;
+                    });
                 }
                 ToControl::TableApplied { revision } => {
                     self.standing
                         .send_modify(|standing| standing.table_revision = revision);
                 }
                 ToControl::NeedArtifact { name } => Arc::clone(home).artifact_needed(name),
+                ToControl::Counts(piece) => counts.keep(piece),
                 ToControl::Report(report) => {
+                    let report = counts.complete(report);
                     let (instances, resident_modules) = (report.instances, report.resident_modules);
                     home.reported(report);
                     self.standing.send_modify(|standing| {
@@ -352,6 +421,23 @@ impl Supervisor {
     }
 }
 
+/// The signal of a death that native code can bring about by itself. Not SIGKILL, which comes from outside: the
+/// kernel's when memory runs out, an operator's, or this process's own.
+fn crash(status: std::process::ExitStatus) -> Option<Signal> {
+    let signal = Signal::from_named_raw(status.signal()?)?;
+    [
+        Signal::SEGV,
+        Signal::BUS,
+        Signal::ILL,
+        Signal::FPE,
+        Signal::ABORT,
+        Signal::SYS,
+        Signal::TRAP,
+    ]
+    .contains(&signal)
+    .then_some(signal)
+}
+
 /// Why there is no worker at the moment.
 #[derive(Debug, thiserror::Error)]
 enum WorkerFailure {
@@ -359,6 +445,8 @@ enum WorkerFailure {
     Start(#[source] io::Error),
     #[error("the link to the worker broke")]
     Link(#[from] FrameError),
+    #[error("the worker did not begin to serve in time")]
+    NotReady,
     #[error("the worker was given up")]
     GivenUp,
 }
@@ -371,4 +459,81 @@ async fn send_all(mut writer: LinkWriter, mut queue: mpsc::Receiver<Outgoing>) -
         }
     }
     WorkerFailure::GivenUp
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::confine::{Orders, Strictness};
+    use crate::engine::EngineShape;
+
+    struct Nobody;
+
+    impl Home for Nobody {
+        fn whole_table(&self) -> (u64, Vec<TableChange>) {
+            (1, Vec::new())
+        }
+        fn artifact_needed(self: Arc<Self>, _name: ArtifactName) {}
+        fn reported(&self, _report: WorkerReport) {}
+        fn lines(&self, _lines: Vec<GuestLine>) {}
+        fn worker_changed(&self, _worker: Option<(u32, InForce)>) {}
+        fn worker_crashed(&self, _signal: Signal, _seats: &[Seated]) {}
+        fn worker_restarted(&self) {}
+    }
+
+    fn start() -> WorkerStart {
+        WorkerStart {
+            shape: EngineShape::for_this_box(1, 64 << 20).unwrap(),
+            threads: 1,
+            listeners_per_thread: 1,
+            connections_max: 1,
+            header_read_timeout_ms: 1,
+            header_bytes_max: 1,
+            header_count_max: 1,
+            trusted_proxies: Vec::new(),
+            drain_ms_max: 1,
+            resident_max: 1,
+            guest_memory_bytes_max: 1,
+            code_bytes_max: 1,
+            buffer_bytes_max: 1,
+            client_connections_max: 1,
+            orders: Orders {
+                strictness: Strictness::Off,
+                user: None,
+            },
+            guest_clock_resolution_us: 1,
+            log_level: "error".to_owned(),
+            log_json: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_hangs_before_it_is_ready_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let hangs = folder.path().join("hangs");
+        std::fs::write(&hangs, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        std::fs::set_permissions(&hangs, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let listeners = Listeners::bind(&[([127, 0, 0, 1], 0).into()], 1).unwrap();
+        let backoff = Backoff {
+            min: Duration::from_millis(1),
+            max: Duration::from_millis(1),
+        };
+        let artifacts = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
+        let mut supervisor = Supervisor::new(hangs, start(), artifacts, listeners, backoff);
+        supervisor.start_max = Duration::from_millis(50);
+        let mut standing = supervisor.standing.subscribe();
+        let stop = CancellationToken::new();
+        let running = supervisor.run(Arc::new(Nobody), stop.clone());
+        let replaced = async {
+            let twice = standing.wait_for(|standing| standing.restarts == 2);
+            let in_time = tokio::time::timeout(Duration::from_secs(20), twice).await;
+            assert!(in_time.is_ok_and(|seen| seen.is_ok()));
+        };
+        tokio::select! {
+            () = running => panic!("supervision ended"),
+            () = replaced => {}
+        }
+    }
 }

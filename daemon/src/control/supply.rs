@@ -1,24 +1,31 @@
 //! Artifacts for the worker: verified, or made again from the stored component.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 
 use control_api::error::PlaneError;
 use control_api::statement::SignedStatement;
 use edge_config::Digest;
+use rustix::fs::{Mode, fchmod, fchown, fstat};
+use rustix::process::{Gid, Signal, geteuid};
 
 use super::state::VersionDetails;
 use super::supervise::Home;
 use super::{Control, blocking, internal, views};
 use crate::artifact::cache::ArtifactError;
+use crate::confine::InForce;
+use crate::link::flight::Seated;
 use crate::link::{ArtifactName, GuestLine, TableChange, WorkerReport};
 use crate::metrics::ArtifactState;
 
 impl Home for Control {
     fn whole_table(&self) -> (u64, Vec<TableChange>) {
         let state = self.read();
-        (state.seq, state.table(self))
+        let mut changes = state.table(self);
+        changes.extend(self.resting_tenants());
+        (state.seq, changes)
     }
 
     fn artifact_needed(self: Arc<Self>, name: ArtifactName) {
@@ -55,9 +62,14 @@ impl Home for Control {
         self.take_lines(lines);
     }
 
-    fn worker_changed(&self, pid: Option<u32>) {
-        match pid {
-            Some(pid) => {
+    fn worker_crashed(&self, signal: Signal, seats: &[Seated]) {
+        self.take_crash(signal, seats);
+    }
+
+    fn worker_changed(&self, worker: Option<(u32, InForce)>) {
+        match worker {
+            Some((pid, in_force)) => {
+                self.metrics.worker_confined(in_force);
                 self.metrics.worker_pid(pid);
                 self.metrics.worker_ready(true);
             }
@@ -105,7 +117,17 @@ impl Control {
         digest: Digest,
     ) -> Result<Result<File, ArtifactError>, PlaneError> {
         let cache = Arc::clone(&self.cache);
-        blocking(move || cache.open_verified(&name, &digest)).await
+        // What the worker became, which is not always what it was told to become.
+        let user = self.supervisor.worker_user();
+        let group = Some(user).filter(|user| *user != geteuid().as_raw());
+        blocking(move || {
+            let file = cache.open_verified(&name, &digest)?;
+            if let Some(group) = group {
+                let_read(&file, Gid::from_raw(group)).map_err(ArtifactError::Io)?;
+            }
+            Ok(file)
+        })
+        .await
     }
 
     /// From the stored component, whose digest and statement are checked as they were when it was accepted.
@@ -119,12 +141,10 @@ impl Control {
             .metadata()
             .map_err(|error| internal(&error))?
             .len();
-        let ticket = self
-            .compile_queue
-            .enqueue()
-            .map_err(|full| internal(&full))?;
-        let turn = ticket.turn().await;
-        self.compile(&component, bytes, digest).await?;
+        // Requests wait for it: before the uploads that wait, however many do.
+        let turn = self.compile_queue.enqueue_first().turn().await;
+        // Its tenants' limits were asked when it was accepted.
+        self.compile(&component, bytes, digest, u64::MAX).await?;
         drop(turn);
         Ok(())
     }
@@ -171,6 +191,21 @@ impl Control {
         let Ok(digest) = self.component_of(name) else {
             return false;
         };
-        self.publishing_now().contains(&digest) || self.read().references(&digest)
+        // In this order: an upload that ends in between has committed.
+        self.is_publishing(&digest) || self.read().references(&digest)
     }
+}
+
+/// Lets the worker's group read an artifact: the worker opens it once more, through its own descriptor, to map it, and
+/// is another user than its owner. Nobody else gets at it, since the folder is closed to all but its owner.
+fn let_read(file: &File, group: Gid) -> io::Result<()> {
+    let stat = fstat(file)?;
+    let mode = Mode::RUSR | Mode::RGRP;
+    if stat.st_gid != group.as_raw() {
+        fchown(file, None, Some(group))?;
+    }
+    if Mode::from_raw_mode(stat.st_mode) != mode {
+        fchmod(file, mode)?;
+    }
+    Ok(())
 }

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use control_api::error::{PlaneError, Problem};
 use control_api::plane::{Caller, Upload, UploadBody, UploadOutcome};
 use control_api::statement::{Expected, SignedStatement, Statement};
 use control_api::view::{ModuleVersion, Precondition, Revised, Written};
 use edge_config::{KeyId, ModuleName, TenantName};
 use futures_util::StreamExt;
-use tokio::sync::SemaphorePermit;
 
 use super::change::{Plan, check, revised};
 use super::compile::{Tell, would_refuse};
 use super::edit::Edit;
 use super::jobs::JobHandle;
 use super::plane::{room, tenant_in};
-use super::state::{Module, State, Version, VersionDetails};
+use super::state::{Module, State, Tenant, Version, VersionDetails};
 use super::{Control, blocking, internal, views};
 use crate::artifact::compile::Ticket;
 use crate::hex::random_id;
@@ -25,6 +25,8 @@ use crate::store::blobs::{BlobError, IncomingBlob};
 
 /// Names of modules, kept or gone, that are remembered for one tenant.
 const MODULE_NAMES_MAX: usize = 1024;
+/// Bytes of an upload that are handed to the disk at once; so many more may wait in memory.
+const WRITTEN_BYTES_MIN: u64 = 256 << 10;
 /// What a client is told to wait when the node is busy, in seconds.
 pub(super) const BUSY_RETRY_AFTER_S: u64 = 2;
 
@@ -122,7 +124,7 @@ impl Control {
             may_become(&state, &tenant, &module, &signed.statement, precondition)?;
             tenant_in(&state, &tenant)?.limits.component_kib_max << 10
         };
-        let _permit = self.upload_permit()?;
+        let _place = self.uploads.take(&tenant)?;
         let bytes = self.take_bytes(body, declared_bytes, bytes_max).await?;
         let actual = bytes.digest();
         let stated = signed.statement.digest;
@@ -172,15 +174,6 @@ impl Control {
         })
     }
 
-    pub(super) fn upload_permit(&self) -> Result<SemaphorePermit<'_>, PlaneError> {
-        self.uploads
-            .try_acquire()
-            .map_err(|_| PlaneError::UploadsBusy {
-                concurrent_max: self.config.uploads.concurrent_max.into(),
-                retry_after_s: BUSY_RETRY_AFTER_S,
-            })
-    }
-
     pub(super) async fn take_bytes(
         &self,
         mut body: UploadBody,
@@ -190,19 +183,30 @@ impl Control {
         if declared_bytes.is_some_and(|declared| declared > bytes_max) {
             return Err(PlaneError::BodyTooLarge { bytes_max });
         }
-        let mut bytes = self.blobs.begin(bytes_max).map_err(blob_error)?;
+        let blobs = self.blobs.clone();
+        let mut bytes = blocking(move || blobs.begin(bytes_max))
+            .await?
+            .map_err(blob_error)?;
         let duration_ms_max = u64::from(self.config.uploads.duration_ms_max);
         let deadline = tokio::time::Instant::now() + Duration::from_millis(duration_ms_max);
+        let (mut received_bytes, mut unwritten) = (0, Vec::new());
         loop {
             let next = tokio::time::timeout_at(deadline, body.next()).await;
-            match next.map_err(|_| PlaneError::BodyTooSlow { duration_ms_max })? {
-                Some(Ok(chunk)) => bytes.write(&chunk).map_err(blob_error)?,
-                Some(Err(_)) => {
-                    return Err(PlaneError::BodyBrokenOff {
-                        received_bytes: bytes.bytes(),
-                    });
+            let next = next.map_err(|_| PlaneError::BodyTooSlow { duration_ms_max })?;
+            let ended = next.is_none();
+            if let Some(chunk) = next {
+                let chunk = chunk.map_err(|_| PlaneError::BodyBrokenOff { received_bytes })?;
+                received_bytes += chunk.len() as u64;
+                if received_bytes > bytes_max {
+                    return Err(PlaneError::BodyTooLarge { bytes_max });
                 }
-                None => break,
+                unwritten.push(chunk);
+            }
+            if ended || received_bytes - bytes.bytes() >= WRITTEN_BYTES_MIN {
+                bytes = write(bytes, std::mem::take(&mut unwritten)).await?;
+            }
+            if ended {
+                break;
             }
         }
         if bytes.bytes() == 0 {
@@ -247,9 +251,12 @@ impl Control {
             bytes,
         } = received;
         let statement = &signed.statement;
-        let repeated = {
+        let (repeated, artifact_bytes_max) = {
             let state = self.read();
-            may_become(&state, &tenant, &module, statement, precondition)?
+            (
+                may_become(&state, &tenant, &module, statement, precondition)?,
+                tenant_in(&state, &tenant)?.limits.artifact_kib_max << 10,
+            )
         };
         if repeated {
             return Ok((
@@ -266,7 +273,7 @@ impl Control {
         }
         let _kept = self.publishing(statement.digest);
         let compiled = self
-            .compiled(&bytes, &statement.digest, ticket, tell)
+            .compiled(&bytes, &statement.digest, artifact_bytes_max, ticket, tell)
             .await?;
         let bytes_max = {
             let state = self.read();
@@ -302,17 +309,16 @@ impl Control {
         };
         let number = version.version;
         let (name, id) = (tenant.clone(), module.clone());
-        let stated = signed.statement;
-        self.change(caller, move |state| {
-            plan_version(state, name, id, version, &stated, precondition)
-        })
-        .await?;
+        let (stated, key) = (signed.statement, signed.public_key);
+        let written = self
+            .change(caller, move |state| {
+                still_trusted(state, &name, &version.kid, &key)?;
+                plan_version(state, name, id, version, &stated, precondition)
+            })
+            .await?;
         drop(lease);
         self.collect_soon();
-        Ok((
-            self.version_now(&tenant, &module, number)?,
-            Written::Created,
-        ))
+        Ok((self.version_now(&tenant, &module, number)?, written))
     }
 
     fn version_now(
@@ -335,7 +341,74 @@ impl Control {
     }
 }
 
-/// Whether a statement may become a version now; `true` where it already did, from the same bytes.
+/// Writes away from the runtime's threads.
+async fn write(mut blob: IncomingBlob, chunks: Vec<Bytes>) -> Result<IncomingBlob, PlaneError> {
+    blocking(move || {
+        for chunk in chunks {
+            blob.write(&chunk)?;
+        }
+        Ok(blob)
+    })
+    .await?
+    .map_err(blob_error)
+}
+
+/// Whether the tenant trusts the key that signed a statement, now that it is to count: the operator may have taken it
+/// away while the component was compiled.
+fn still_trusted(
+    state: &State,
+    tenant: &TenantName,
+    kid: &KeyId,
+    public_key: &[u8; 32],
+) -> Result<(), PlaneError> {
+    let key = tenant_in(state, tenant)?.keys.get(kid);
+    if key.is_some_and(|key| key.value.public_key == *public_key) {
+        Ok(())
+    } else {
+        Err(PlaneError::PublisherUnknown {
+            kid: kid.to_string(),
+        })
+    }
+}
+
+/// Whether a tenant may upload to a module now, whatever the version.
+pub(super) fn may_take(
+    state: &State,
+    tenant: &TenantName,
+    module: &ModuleName,
+    precondition: Precondition,
+) -> Result<(), PlaneError> {
+    let found = tenant_in(state, tenant)?;
+    not_suspended(found, tenant)?;
+    let kept = found.modules.get(module);
+    check(precondition, kept.map(|kept| kept.revision))?;
+    room(
+        "modules_max",
+        found.limits.modules_max,
+        found.modules.len(),
+        kept.is_some(),
+    )?;
+    let remembered = kept.is_some() || state.highest_version(tenant, module) > 0;
+    if !remembered && state.names_remembered(tenant) >= MODULE_NAMES_MAX {
+        return Err(PlaneError::LimitReached {
+            limit: "module names, deleted ones included",
+            most: MODULE_NAMES_MAX as u64,
+        });
+    }
+    Ok(())
+}
+
+fn not_suspended(found: &Tenant, tenant: &TenantName) -> Result<(), PlaneError> {
+    if found.settings.value.suspended {
+        return Err(PlaneError::TenantSuspended {
+            tenant: tenant.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Whether a statement may become a version now; `true` where it already did, from the same bytes: what is asked for
+/// is so already, whatever the precondition (RFC 9110 §13.1.1).
 pub(super) fn may_become(
     state: &State,
     tenant: &TenantName,
@@ -344,38 +417,22 @@ pub(super) fn may_become(
     precondition: Precondition,
 ) -> Result<bool, PlaneError> {
     let found = tenant_in(state, tenant)?;
-    if found.settings.value.suspended {
-        return Err(PlaneError::TenantSuspended {
-            tenant: tenant.clone(),
-        });
-    }
-    let kept = found.modules.get(module);
-    let repeated = kept
+    not_suspended(found, tenant)?;
+    let repeated = found
+        .modules
+        .get(module)
         .and_then(|kept| kept.value.version(statement.version))
         .is_some_and(|version| version.digest == statement.digest);
     if repeated {
         return Ok(true);
     }
-    check(precondition, kept.map(|kept| kept.revision))?;
+    may_take(state, tenant, module, precondition)?;
     let highest = state.highest_version(tenant, module);
     if statement.version <= highest {
         return Err(PlaneError::VersionNotAbove {
             module: module.clone(),
             version: statement.version,
             highest,
-        });
-    }
-    room(
-        "modules_max",
-        found.limits.modules_max,
-        found.modules.len(),
-        kept.is_some(),
-    )?;
-    let remembered = kept.is_some() || highest > 0;
-    if !remembered && state.names_remembered(tenant) >= MODULE_NAMES_MAX {
-        return Err(PlaneError::LimitReached {
-            limit: "module names, deleted ones included",
-            most: MODULE_NAMES_MAX as u64,
         });
     }
     Ok(false)
@@ -399,7 +456,7 @@ fn plan_version(
         .map(|before| before.value.versions.clone())
         .unwrap_or_default();
     let number = version.version;
-    let shown = views::version(&version);
+    let shown = views::audited_version(&version);
     versions.push(version);
     let pinned: Vec<u64> = found
         .routes_of(&name)
@@ -428,7 +485,7 @@ fn plan_version(
         .before(
             before
                 .and_then(|before| before.value.versions.last())
-                .map(views::version),
+                .map(views::audited_version),
         )
         .after(Some(shown));
     if before.is_none() {
@@ -449,7 +506,7 @@ fn blob_error(error: BlobError) -> PlaneError {
         BlobError::TooLarge { bytes_max } => PlaneError::BodyTooLarge { bytes_max },
         BlobError::NoSpace { .. } => {
             tracing::error!(%error, "an upload was refused");
-            PlaneError::StoreUnavailable
+            PlaneError::DiskFull
         }
         error => internal(&error),
     }

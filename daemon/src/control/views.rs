@@ -66,6 +66,26 @@ pub(super) fn version(version: &Version) -> view::ModuleVersion {
     }
 }
 
+/// A version as the audit log keeps it: what it was, without all that its component is made of.
+pub(super) fn audited_version(version: &Version) -> serde_json::Value {
+    serde_json::json!({
+        "version": version.version,
+        "digest": version.digest,
+        "component_bytes": version.component_bytes,
+        "kid": version.kid,
+    })
+}
+
+/// A module as the audit log keeps it.
+pub(super) fn audited_module(name: &ModuleName, module: &Module) -> serde_json::Value {
+    let versions: Vec<_> = module.versions.iter().rev().map(audited_version).collect();
+    serde_json::json!({
+        "name": name,
+        "active_version": module.active_version,
+        "versions": versions,
+    })
+}
+
 pub(super) fn inspection(inspection: &Inspection) -> view::Inspection {
     let imports = inspection.imports.iter().map(|name| view::Import {
         name: name.clone(),

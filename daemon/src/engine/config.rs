@@ -12,6 +12,11 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// The whole stack of a guest's fiber, in bytes. What lies above the wasm part is for host functions called from
 /// there, whose overflow would end the process: hence the wide margin.
 const FIBER_STACK_BYTES: usize = 1 << 20;
+/// The upper end of a stack, where every guest writes, in bytes: zeroed by writing after each guest, so that the next
+/// one takes no page faults. What lies below is given back to the kernel, which zeroes it. With 32 KiB an instance took
+/// 0.5 us longer to make and drop than without zeroing (15.0 against 14.4 us, on a two-core x86_64), with nothing kept
+/// 4 us.
+const KEPT_STACK_BYTES: usize = 32 << 10;
 /// Core instances one component may have: what tools make out of one guest and its adapters, with room.
 pub(crate) const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
 /// Linear memories one component may have.
@@ -29,43 +34,64 @@ const KEPT_TABLE_BYTES: usize = 128 << 10;
 /// Slots that keep what they had. A ceiling of `WARM_SLOTS * KEPT_MEMORY_BYTES` on memory nobody uses just now.
 const WARM_SLOTS: u32 = 16;
 
-/// For the process that turns components into artifacts: it never runs any.
+/// For the process that turns components into artifacts: it never runs any, so its pool is empty. The pool is there for
+/// its bounds: what would not fit an instance of the process that runs artifacts is refused here, at upload.
 #[must_use]
 pub fn compiler_config(shape: &EngineShape) -> Config {
-    shared(shape)
+    let mut pool = bounds(shape);
+    pool.total_component_instances(0)
+        .total_core_instances(0)
+        .total_memories(0)
+        // The total is looked at as well: as many as one component may have.
+        .total_tables(TABLES_PER_COMPONENT)
+        .total_stacks(0);
+    let mut config = shared(shape);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
 }
 
 /// For the process that runs artifacts: it cannot compile.
 #[must_use]
 pub fn runtime_config(shape: &EngineShape) -> Config {
-    let mut pool = PoolingAllocationConfig::default();
+    let mut pool = bounds(shape);
     let instances = shape.instances_max;
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(4))
         .total_memories(instances)
         .total_tables(instances.saturating_mul(3))
         .total_stacks(instances.saturating_mul(2))
-        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
-        .max_memories_per_component(MEMORIES_PER_COMPONENT)
-        .max_tables_per_component(TABLES_PER_COMPONENT)
-        .table_elements(TABLE_ELEMENTS)
-        .max_core_instance_size(CORE_INSTANCE_BYTES)
-        .max_component_instance_size(CORE_INSTANCE_BYTES)
-        .max_memory_size(to_usize(shape.memory_bytes_max))
         .max_unused_warm_slots(WARM_SLOTS)
         .linear_memory_keep_resident(KEPT_MEMORY_BYTES)
         .table_keep_resident(KEPT_TABLE_BYTES)
+        .async_stack_keep_resident(KEPT_STACK_BYTES)
         .pagemap_scan(if shape.pagemap_scan {
             Enabled::Auto
         } else {
             Enabled::No
         });
-    // The `gc` feature is compiled in (RUSTSEC-2026-0570) while the proposal is off: no heap is ever needed.
-    pool.total_gc_heaps(0);
     let mut config = shared(shape);
     config.enable_compiler(false);
+    // What a guest, or the host on its behalf, left on a stack is gone before the next guest is put on it.
+    config.async_stack_zeroing(true);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
+}
+
+/// What one instance may have at most.
+fn bounds(shape: &EngineShape) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .max_memories_per_module(MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .max_tables_per_module(TABLES_PER_COMPONENT)
+        .table_elements(TABLE_ELEMENTS)
+        .max_core_instance_size(CORE_INSTANCE_BYTES)
+        .max_component_instance_size(CORE_INSTANCE_BYTES)
+        .max_memory_size(to_usize(shape.memory_bytes_max));
+    // The `gc` feature is compiled in (RUSTSEC-2026-0570) while the proposal is off: no heap is ever needed.
+    pool.total_gc_heaps(0);
+    pool
 }
 
 fn shared(shape: &EngineShape) -> Config {

@@ -12,12 +12,11 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
+use super::limits::MemoryRefused;
 use crate::host::GuestState;
 use crate::link::World;
 use crate::quota::Refusal;
 
-/// Bytes a guest may hand over in one host call beyond its own memory: lists and strings on their way.
-const HOSTCALL_BYTES_MAX: usize = 4 << 20;
 /// Handles of the component model itself a store may hold.
 const COMPONENT_HANDLES_MAX: usize = 8192;
 
@@ -39,7 +38,24 @@ pub struct GuestEnd {
     /// What wasmtime says.
     pub result: wasmtime::Result<()>,
     /// Whether it was refused memory on the way.
-    pub memory_refused: bool,
+    pub memory_refused: MemoryRefused,
+    /// Whether there was ever an instance: without, what failed was making one.
+    pub started: bool,
+    /// The limit that it was ended for, where that is how.
+    pub killed: Option<Refusal>,
+    /// What it leaves behind.
+    pub remains: Option<Remains>,
+}
+
+/// What an ended guest leaves behind: its store, with its memory. Dropping it takes a while, and ends the guest's bodies;
+/// whoever reads those must know by then how the guest ended.
+pub struct Remains(#[expect(dead_code, reason = "it is there to be dropped")] Box<dyn Send>);
+
+impl Remains {
+    /// Of anything that a guest lived in.
+    pub fn of(guest: impl Send + 'static) -> Self {
+        Self(Box::new(guest))
+    }
 }
 
 /// One request being served: nothing happens unless it is polled, and dropping it ends the instance at once.
@@ -85,15 +101,14 @@ impl Loaded {
     ) -> GuestEnd {
         let mut store = Store::new(self.engine(), state);
         store.limiter(|state| &mut state.limits);
-        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+        let hostcall_bytes_max = store.data().hostcall_bytes_max;
+        store.set_hostcall_fuel(hostcall_bytes_max);
         store.set_max_component_handles(COMPONENT_HANDLES_MAX);
         store.set_epoch_deadline(1);
-        // Yielding behind the runtime's own queue lets sockets and timers of this thread have their turn.
-        store.epoch_deadline_callback(|_| {
-            Ok(UpdateDeadline::YieldCustom(
-                1,
-                Box::pin(tokio::task::yield_now()),
-            ))
+        // Whether the guest goes on, and when, is for whoever polls it to say.
+        store.epoch_deadline_callback(|store| {
+            let interrupted = store.data().slice.interrupt();
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(interrupted)))
         });
         let result = match &self.handler {
             Handler::Proxy02(pre) => serve_proxy(&mut store, pre, request, head).await,
@@ -102,6 +117,9 @@ impl Loaded {
         GuestEnd {
             result,
             memory_refused: store.data().limits.memory_refused(),
+            started: store.data().started,
+            killed: None,
+            remains: Some(Remains::of(store)),
         }
     }
 }
@@ -113,6 +131,7 @@ async fn serve_proxy(
     head: oneshot::Sender<Head>,
 ) -> wasmtime::Result<()> {
     let proxy = pre.instantiate_async(&mut *store).await?;
+    store.data_mut().started = true;
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, request)?;
     let outparam = http.new_response_outparam_from_callback(move |answer| {
@@ -121,8 +140,10 @@ async fn serve_proxy(
     })?;
     proxy
         .wasi_http_incoming_handler()
-        .call_handle(store, request, outparam)
-        .await
+        .call_handle(&mut *store, request, outparam)
+        .await?;
+    store.data_mut().abort_unfinished_bodies();
+    Ok(())
 }
 
 async fn serve_service(
@@ -132,6 +153,7 @@ async fn serve_service(
     head: oneshot::Sender<Head>,
 ) -> wasmtime::Result<()> {
     let service = pre.instantiate_async(&mut *store).await?;
+    store.data_mut().started = true;
     let (request, request_body_result) =
         p3::Request::from_http(store.data_mut().http().hooks, request);
     store
@@ -151,9 +173,24 @@ async fn serve_service(
 }
 
 impl GuestEnd {
+    /// The end of a guest that was ended for what it did.
+    #[must_use]
+    pub fn killed(refusal: Refusal, why: String) -> Self {
+        Self {
+            result: Err(wasmtime::Error::msg(why)),
+            memory_refused: MemoryRefused::No,
+            started: true,
+            killed: Some(refusal),
+            remains: None,
+        }
+    }
+
     /// The refusal that a guest's end amounts to where it gave no answer, with what to tell its tenant, line by line.
     #[must_use]
     pub fn refusal(&self) -> (Refusal, String) {
+        if let (Some(refusal), Err(error)) = (self.killed, &self.result) {
+            return (refusal, error.to_string());
+        }
         match &self.result {
             Ok(()) => (
                 Refusal::NoResponse,
@@ -163,7 +200,13 @@ impl GuestEnd {
                 Refusal::Instances,
                 "the node has no instance left".to_owned(),
             ),
-            Err(error) if self.memory_refused => (Refusal::Memory, told(error)),
+            Err(_) if !self.started && self.memory_refused == MemoryRefused::ByQuota => (
+                Refusal::MemoryUsedUp,
+                "the tenant or the node has no memory left for one more instance".to_owned(),
+            ),
+            Err(error) if self.memory_refused != MemoryRefused::No => {
+                (Refusal::Memory, told(error))
+            }
             Err(error) => (Refusal::Trap, told(error)),
         }
     }

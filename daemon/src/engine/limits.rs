@@ -1,9 +1,10 @@
 //! The hard stops inside one instance.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
+
+use crate::quota::TenantMemory;
 
 /// Core instances, memories and tables in one store: those of one component, with room.
 const CORE_INSTANCES_MAX: usize = 32;
@@ -12,26 +13,44 @@ const TABLES_MAX: usize = 16;
 /// Elements over all tables of one store. One element takes a pointer on the host's side.
 const TABLE_ELEMENTS_MAX: usize = 262_144;
 
+/// What the host keeps for one element of a table, in bytes: a pointer.
+const TABLE_ELEMENT_BYTES: u64 = 8;
+
+/// Whether a guest was ever refused memory: what a trap soon after is most likely about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryRefused {
+    /// Never.
+    No,
+    /// By the limit of one instance.
+    ByLimit,
+    /// Because its tenant or the node had none left.
+    ByQuota,
+}
+
 /// Asked at each growth of a memory or a table of one store; counts over all of them.
+///
+/// What it grants is on the tenant's account from before it is there until the store is gone.
 pub struct InstanceLimits {
     memory_bytes_max: u64,
     memory_bytes: u64,
     table_elements: usize,
-    memory_refused: bool,
-    tenant_memory_bytes: Arc<AtomicU64>,
+    refused: MemoryRefused,
+    refused_traps: bool,
+    tenant: Arc<TenantMemory>,
 }
 
 impl InstanceLimits {
-    /// Limits for one store: at most `memory_bytes_max` bytes over all its linear memories. What is live is kept in
-    /// `tenant_memory_bytes`, and taken off again on drop.
+    /// Limits for one store: at most `memory_bytes_max` bytes over all its linear memories, and what its tenant may
+    /// take. With `refused_traps` a guest that is refused ends there; else `memory.grow` answers it -1.
     #[must_use]
-    pub fn new(memory_bytes_max: u64, tenant_memory_bytes: Arc<AtomicU64>) -> Self {
+    pub fn new(memory_bytes_max: u64, refused_traps: bool, tenant: Arc<TenantMemory>) -> Self {
         Self {
             memory_bytes_max,
             memory_bytes: 0,
             table_elements: 0,
-            memory_refused: false,
-            tenant_memory_bytes,
+            refused: MemoryRefused::No,
+            refused_traps,
+            tenant,
         }
     }
 
@@ -41,17 +60,28 @@ impl InstanceLimits {
         self.memory_bytes
     }
 
-    /// Whether the guest was ever refused memory: what a trap soon after is most likely about.
+    /// Whether and how the guest was last refused memory.
     #[must_use]
-    pub fn memory_refused(&self) -> bool {
-        self.memory_refused
+    pub fn memory_refused(&self) -> MemoryRefused {
+        self.refused
+    }
+
+    fn refuse(&mut self, how: MemoryRefused) -> wasmtime::Result<bool> {
+        self.refused = how;
+        if self.refused_traps {
+            return Err(wasmtime::Error::msg("the guest was refused memory"));
+        }
+        Ok(false)
+    }
+
+    fn table_bytes(&self) -> u64 {
+        self.table_elements as u64 * TABLE_ELEMENT_BYTES
     }
 }
 
 impl Drop for InstanceLimits {
     fn drop(&mut self) {
-        self.tenant_memory_bytes
-            .fetch_sub(self.memory_bytes, Ordering::Relaxed);
+        self.tenant.give(self.memory_bytes + self.table_bytes());
     }
 }
 
@@ -60,17 +90,21 @@ impl ResourceLimiter for InstanceLimits {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        // The guest's own bound; wasmtime asks here first.
+        if maximum.is_some_and(|most| desired > most) {
+            return Ok(false);
+        }
         let growth = desired.saturating_sub(current) as u64;
         let after = self.memory_bytes.saturating_add(growth);
         if after > self.memory_bytes_max {
-            self.memory_refused = true;
-            return Ok(false);
+            return self.refuse(MemoryRefused::ByLimit);
+        }
+        if !self.tenant.take(growth) {
+            return self.refuse(MemoryRefused::ByQuota);
         }
         self.memory_bytes = after;
-        self.tenant_memory_bytes
-            .fetch_add(growth, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -78,14 +112,18 @@ impl ResourceLimiter for InstanceLimits {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let after = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
-        if after > TABLE_ELEMENTS_MAX {
-            self.memory_refused = true;
+        if maximum.is_some_and(|most| desired > most) {
             return Ok(false);
+        }
+        let growth = desired.saturating_sub(current);
+        let after = self.table_elements.saturating_add(growth);
+        if after > TABLE_ELEMENTS_MAX {
+            return self.refuse(MemoryRefused::ByLimit);
+        }
+        if !self.tenant.take(growth as u64 * TABLE_ELEMENT_BYTES) {
+            return self.refuse(MemoryRefused::ByQuota);
         }
         self.table_elements = after;
         Ok(true)
@@ -107,26 +145,57 @@ impl ResourceLimiter for InstanceLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::Budget;
+
+    fn tenant(most: u64) -> Arc<TenantMemory> {
+        let shared = Arc::new(Budget::new(u64::MAX));
+        Arc::new(TenantMemory::new(shared, most, 0))
+    }
 
     #[test]
     fn growth_counts_over_all_memories_and_is_given_back() {
-        let live = Arc::new(AtomicU64::new(0));
-        let mut limits = InstanceLimits::new(100, Arc::clone(&live));
+        let tenant = tenant(u64::MAX);
+        let mut limits = InstanceLimits::new(100, false, Arc::clone(&tenant));
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 41, None).unwrap());
-        assert!(limits.memory_refused());
+        assert_eq!(limits.memory_refused(), MemoryRefused::ByLimit);
         assert!(limits.memory_growing(60, 100, None).unwrap());
-        assert_eq!(
-            (limits.memory_bytes(), live.load(Ordering::Relaxed)),
-            (100, 100)
-        );
+        assert_eq!((limits.memory_bytes(), tenant.used_bytes()), (100, 100));
+        // Beyond what the guest itself declared, nothing is granted, so nothing is counted.
+        assert!(!limits.memory_growing(0, 60, Some(50)).unwrap());
+        assert_eq!(tenant.used_bytes(), 100);
+        assert!(limits.table_growing(0, 10, None).unwrap());
+        assert_eq!(tenant.used_bytes(), 100 + 10 * TABLE_ELEMENT_BYTES);
         drop(limits);
-        assert_eq!(live.load(Ordering::Relaxed), 0);
+        assert_eq!(tenant.used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_the_tenant_has_not_left_is_refused() {
+        let tenant = tenant(150);
+        let mut first = InstanceLimits::new(100, false, Arc::clone(&tenant));
+        let mut second = InstanceLimits::new(100, false, Arc::clone(&tenant));
+        assert!(first.memory_growing(0, 100, None).unwrap());
+        assert!(!second.memory_growing(0, 51, None).unwrap());
+        assert_eq!(second.memory_refused(), MemoryRefused::ByQuota);
+        assert!(second.memory_growing(0, 50, None).unwrap());
+        drop(first);
+        assert!(second.memory_growing(50, 100, None).unwrap());
+    }
+
+    #[test]
+    fn a_refusal_ends_the_guest_where_that_was_chosen() {
+        let mut limits = InstanceLimits::new(100, true, tenant(u64::MAX));
+        assert!(limits.memory_growing(0, 100, None).unwrap());
+        assert!(limits.memory_growing(100, 101, None).is_err());
+        assert_eq!(limits.memory_refused(), MemoryRefused::ByLimit);
+        // What the guest itself ruled out is no refusal of ours.
+        assert!(!limits.memory_growing(100, 101, Some(100)).unwrap());
     }
 
     #[test]
     fn tables_are_bounded_together() {
-        let mut limits = InstanceLimits::new(0, Arc::default());
+        let mut limits = InstanceLimits::new(0, false, tenant(u64::MAX));
         assert!(limits.table_growing(0, TABLE_ELEMENTS_MAX, None).unwrap());
         assert!(!limits.table_growing(0, 1, None).unwrap());
     }

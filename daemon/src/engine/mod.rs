@@ -8,12 +8,14 @@ mod instance;
 mod limits;
 mod resident;
 mod shape;
+mod slice;
 mod ticker;
 
 pub(crate) use config::{CORE_INSTANCES_PER_COMPONENT, MEMORIES_PER_COMPONENT};
 pub use config::{compiler_config, runtime_config};
-pub use instance::{GuestEnd, Head, Loaded, Serving};
-pub use limits::InstanceLimits;
-pub use resident::{Resident, Slot};
+pub use instance::{GuestEnd, Head, Loaded, Remains, Serving};
+pub use limits::{InstanceLimits, MemoryRefused};
+pub use resident::{Resident, ResidentBounds, Slot};
 pub use shape::{EngineShape, ShapeError};
+pub use slice::Slice;
 pub use ticker::{Running, TICK, Ticker};

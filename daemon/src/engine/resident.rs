@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -20,6 +20,9 @@ use crate::host::GuestState;
 use crate::link::{ArtifactName, World};
 use crate::quota::Refusal;
 
+/// What a loaded component takes beside its file, in bytes: wasmtime's records of it and what links it to the host
+/// (80 to 90 KiB measured).
+const LINKED_BYTES: u64 = 96 << 10;
 /// After a load failed, requests are refused for this long before the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -29,9 +32,25 @@ pub struct Resident {
     linker: Linker<GuestState>,
     needs: mpsc::UnboundedSender<ArtifactName>,
     slots: Mutex<HashMap<ArtifactName, Arc<Slot>>>,
-    clock: Mutex<VecDeque<Arc<Slot>>>,
-    resident_max: usize,
+    clock: Mutex<Clock>,
+    bounds: ResidentBounds,
     figures: Figures,
+}
+
+/// How much may be in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct ResidentBounds {
+    /// Components.
+    pub components_max: usize,
+    /// Their files' and records' bytes together. A component that is larger by itself is kept alone.
+    pub bytes_max: u64,
+}
+
+/// What is loaded, in the order in which it is looked at for something to drop.
+#[derive(Default)]
+struct Clock {
+    slots: VecDeque<Arc<Slot>>,
+    bytes: u64,
 }
 
 #[derive(Default)]
@@ -41,12 +60,43 @@ struct Figures {
     load_us: Mutex<Vec<u64>>,
 }
 
+impl Clock {
+    fn push(&mut self, slot: Arc<Slot>) {
+        self.bytes = self
+            .bytes
+            .saturating_add(slot.bytes.load(Ordering::Relaxed));
+        self.slots.push_back(slot);
+    }
+
+    fn pop(&mut self) -> Option<Arc<Slot>> {
+        let slot = self.slots.pop_front()?;
+        self.bytes = self
+            .bytes
+            .saturating_sub(slot.bytes.load(Ordering::Relaxed));
+        Some(slot)
+    }
+
+    fn retain(&mut self, keep: impl FnMut(&Arc<Slot>) -> bool) {
+        let mut keep = keep;
+        self.slots.retain(|slot| keep(slot));
+        let bytes = self
+            .slots
+            .iter()
+            .map(|slot| slot.bytes.load(Ordering::Relaxed));
+        self.bytes = bytes.fold(0, u64::saturating_add);
+    }
+}
+
 /// One component's place, loaded or not; routes hold it.
 pub struct Slot {
     name: ArtifactName,
     world: World,
     loaded: ArcSwapOption<Loaded>,
     used: AtomicBool,
+    /// Seconds since it was used, as [`Resident::second_passed`] counts them.
+    idle_s: AtomicU32,
+    /// What it takes while it is loaded.
+    bytes: AtomicU64,
     loading: Mutex<Loading>,
     changed: Notify,
 }
@@ -76,7 +126,7 @@ impl Resident {
         engine: Engine,
         linker: Linker<GuestState>,
         needs: mpsc::UnboundedSender<ArtifactName>,
-        resident_max: usize,
+        bounds: ResidentBounds,
     ) -> Self {
         Self {
             engine,
@@ -84,7 +134,7 @@ impl Resident {
             needs,
             slots: Mutex::default(),
             clock: Mutex::default(),
-            resident_max: resident_max.max(1),
+            bounds,
             figures: Figures::default(),
         }
     }
@@ -99,6 +149,8 @@ impl Resident {
                 world,
                 loaded: ArcSwapOption::empty(),
                 used: AtomicBool::new(false),
+                idle_s: AtomicU32::new(0),
+                bytes: AtomicU64::new(0),
                 loading: Mutex::new(Loading::Idle),
                 changed: Notify::new(),
             })
@@ -107,13 +159,44 @@ impl Resident {
 
     /// Forgets components that no route serves any more.
     pub fn forget_unrouted(&self) {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clock = self.clock();
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         // One count is the map's, one the clock's where it is loaded.
         slots.retain(|_, slot| {
             Arc::strong_count(slot) > 1 + usize::from(slot.loaded.load().is_some())
         });
         clock.retain(|slot| slots.contains_key(&slot.name));
+    }
+
+    /// To be called once a second: counts how long each component has not been used.
+    pub fn second_passed(&self) {
+        for slot in &self.clock().slots {
+            if slot.used.swap(false, Ordering::Relaxed) {
+                slot.idle_s.store(0, Ordering::Relaxed);
+            } else {
+                slot.idle_s.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Drops what was not used for at least `idle_s` seconds, its code and the memory that stood ready for its
+    /// instances. What serves a request goes with the request.
+    pub fn drop_idle(&self, idle_s: u32) {
+        let mut dropped = 0;
+        self.clock().retain(|slot| {
+            let keep =
+                slot.used.load(Ordering::Relaxed) || slot.idle_s.load(Ordering::Relaxed) < idle_s;
+            if !keep {
+                slot.loaded.store(None);
+                dropped += 1;
+            }
+            keep
+        });
+        self.figures.evictions.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The component, loading it first where it is not in memory.
@@ -179,12 +262,17 @@ impl Resident {
 
     fn map(&self, slot: &Slot, file: OwnedFd) -> Result<(), String> {
         let began = Instant::now();
+        let file_bytes = rustix::fs::fstat(&file).map_or(0, |stat| stat.st_size);
+        let file_bytes = u64::try_from(file_bytes).unwrap_or(0);
+        slot.bytes
+            .store(file_bytes.saturating_add(LINKED_BYTES), Ordering::Relaxed);
         let component =
             crate::artifact::load(&self.engine, file).map_err(|error| format!("{error:#}"))?;
         let loaded = Loaded::link(&self.linker, &component, slot.world)
             .map_err(|error| format!("{error:#}"))?;
         slot.loaded.store(Some(Arc::new(loaded)));
         slot.used.store(true, Ordering::Relaxed);
+        slot.idle_s.store(0, Ordering::Relaxed);
         self.figures.loads.fetch_add(1, Ordering::Relaxed);
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let mut load_us = self
@@ -199,16 +287,19 @@ impl Resident {
         Ok(())
     }
 
-    /// Puts a loaded slot on the clock and drops what is over the bound.
+    /// Puts a loaded slot on the clock and drops what is over the bounds, but never the one that just came.
     fn keep(&self, slot: Arc<Slot>) {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.push_back(slot);
-        while clock.len() > self.resident_max {
-            let Some(oldest) = clock.pop_front() else {
+        let mut clock = self.clock();
+        clock.push(slot);
+        while clock.slots.len() > 1
+            && (clock.slots.len() > self.bounds.components_max
+                || clock.bytes > self.bounds.bytes_max)
+        {
+            let Some(oldest) = clock.pop() else {
                 return;
             };
             if oldest.used.swap(false, Ordering::Relaxed) {
-                clock.push_back(oldest);
+                clock.push(oldest);
             } else {
                 oldest.loaded.store(None);
                 self.figures.evictions.fetch_add(1, Ordering::Relaxed);
@@ -219,10 +310,13 @@ impl Resident {
     /// How many components are in memory.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.clock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.clock().slots.len()
+    }
+
+    /// What they take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.clock().bytes
     }
 
     /// `(loads, evictions, microseconds of each load)` since the last call.

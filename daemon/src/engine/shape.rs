@@ -12,6 +12,9 @@ const GUARDED_GUARD_BYTES: u64 = 32 << 20;
 /// The guard behind a small slot: bounds are checked in code, so this only catches what slips.
 const COMPACT_GUARD_BYTES: u64 = 64 << 10;
 
+/// Memory maps that each instance takes in a worker: 20,056 were there for 5,000.
+const MAPS_PER_INSTANCE: u64 = 4;
+
 /// How linear memories lie in the address space, and how many there are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineShape {
@@ -45,6 +48,19 @@ pub enum ShapeError {
         needed_bytes: u64,
         /// What may be used: half of what there is.
         available_bytes: u64,
+    },
+    /// The instances take more memory maps than a process may have.
+    #[error(
+        "{instances_max} instances need {needed} memory maps; {available} of those that this box allows a process \
+         are for instances: lower worker.instances_max or raise the sysctl vm.max_map_count"
+    )]
+    Maps {
+        /// As configured.
+        instances_max: u32,
+        /// What they take.
+        needed: u64,
+        /// What may be used: three quarters of what there is; the rest is for components and the process itself.
+        available: u64,
     },
 }
 
@@ -93,8 +109,9 @@ impl EngineShape {
     /// [`EngineShape::fit`] with the address space and the kernel of this box.
     ///
     /// # Errors
-    /// As [`EngineShape::fit`].
+    /// As [`EngineShape::fit`]; [`ShapeError::Maps`] where a worker would not start.
     pub fn for_this_box(instances_max: u32, memory_bytes_max: u64) -> Result<Self, ShapeError> {
+        check_maps(instances_max, maps_max())?;
         Self::fit(
             instances_max,
             memory_bytes_max,
@@ -108,6 +125,28 @@ impl EngineShape {
     pub fn has_guard_pages(&self) -> bool {
         self.memory_reservation_bytes >= GUARDED_RESERVATION_BYTES
     }
+}
+
+/// Whether that many instances may be mapped.
+fn check_maps(instances_max: u32, maps_max: u64) -> Result<(), ShapeError> {
+    let needed = u64::from(instances_max).saturating_mul(MAPS_PER_INSTANCE);
+    let available = maps_max / 4 * 3;
+    if needed > available {
+        return Err(ShapeError::Maps {
+            instances_max,
+            needed,
+            available,
+        });
+    }
+    Ok(())
+}
+
+/// How many memory maps a process may have here (proc(5)); the kernel's default where that cannot be read.
+fn maps_max() -> u64 {
+    std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(65_530)
 }
 
 /// How much address space a process has here, in bytes: the size of the kernel's user half, judged by where it put
@@ -154,6 +193,17 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+
+    /// Such a node once came up, and its worker died at each start.
+    #[test]
+    fn more_instances_than_a_process_may_map_are_refused() {
+        assert!(check_maps(12_286, 65_530).is_ok());
+        assert_eq!(
+            check_maps(20_000, 65_530).unwrap_err().to_string(),
+            "20000 instances need 80000 memory maps; 49146 of those that this box allows a process are for instances: \
+             lower worker.instances_max or raise the sysctl vm.max_map_count"
+        );
+    }
 
     #[test]
     fn a_large_address_space_gets_guard_pages() {

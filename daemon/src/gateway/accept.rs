@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -14,10 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clients::{ClientPlace, Clients};
 use super::lingering::lend;
 use super::overdue::ResponseDeadline;
 use super::request_id::RequestIds;
 use super::serve::{Gateway, Peer};
+use crate::quota::{Charge, Refusal, RunQueue};
 
 /// After an accept error (out of descriptors, most likely): long enough for connections to end, short enough that
 /// nobody notices.
@@ -34,13 +36,19 @@ pub struct Settings {
     pub header_bytes_max: usize,
     /// A head may have this many fields.
     pub header_count_max: usize,
+    /// Most open connections of one client address.
+    pub client_connections_max: u32,
 }
+
+/// What a connection holds of what is bounded.
+type Place = (OwnedSemaphorePermit, Charge);
 
 /// What all accepting threads of a worker share.
 pub struct Acceptor {
     gateway: Arc<Gateway>,
     settings: Settings,
     places: Arc<Semaphore>,
+    clients: Arc<Clients>,
     open: Arc<AtomicU64>,
     closing: CancellationToken,
     tracker: TaskTracker,
@@ -58,6 +66,7 @@ impl Acceptor {
         let places = Arc::new(Semaphore::new(settings.connections_max));
         Arc::new(Self {
             gateway,
+            clients: Clients::new(settings.client_connections_max),
             settings,
             places,
             open: Arc::default(),
@@ -79,7 +88,11 @@ impl Acceptor {
     ///
     /// # Errors
     /// If the socket cannot be registered; accept errors are waited out and never end it.
-    pub async fn accept(self: Arc<Self>, listener: StdTcpListener) -> io::Result<()> {
+    pub async fn accept(
+        self: Arc<Self>,
+        listener: StdTcpListener,
+        queue: Arc<RunQueue>,
+    ) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         loop {
@@ -89,12 +102,16 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, client, place)) => {
+                    let Some(counted) = self.count(client) else {
+                        continue;
+                    };
                     let this = Arc::clone(&self);
+                    let queue = Arc::clone(&queue);
                     self.tracker.spawn(async move {
                         this.open.fetch_add(1, Ordering::Relaxed);
-                        this.connection(stream, client).await;
+                        this.connection(stream, client, queue).await;
                         this.open.fetch_sub(1, Ordering::Relaxed);
-                        drop(place);
+                        drop((place, counted));
                     });
                 }
                 Err(error) => {
@@ -105,7 +122,20 @@ impl Acceptor {
         }
     }
 
-    /// A connection with its place.
+    /// Counts a connection with its client; `None`, and the connection is to be closed, if that has too many. Trusted
+    /// proxies bring the connections of many.
+    fn count(&self, client: SocketAddr) -> Option<Option<ClientPlace>> {
+        if self.gateway.trusted().trusts(client.ip()) {
+            return Some(None);
+        }
+        let place = self.clients.enter(client.ip());
+        if place.is_none() {
+            self.gateway.refused_unrouted(Refusal::Connections);
+        }
+        place.map(Some)
+    }
+
+    /// A connection with its place, of which its buffers are a part.
     ///
     /// The place comes second: a thread that held one while nobody came would keep it from those who wait at the
     /// sockets of other threads.
@@ -115,13 +145,25 @@ impl Acceptor {
     async fn accept_one(
         &self,
         listener: &TcpListener,
-    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    ) -> io::Result<(TcpStream, SocketAddr, Place)> {
         let (stream, client) = listener.accept().await?;
         let place = Arc::clone(&self.places).acquire_owned().await;
-        Ok((stream, client, place.map_err(io::Error::other)?))
+        let place = place.map_err(io::Error::other)?;
+        let buffers = loop {
+            match self.gateway.buffers().connection() {
+                Some(buffers) => break buffers,
+                None => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        };
+        Ok((stream, client, (place, buffers)))
     }
 
-    async fn connection(self: &Arc<Self>, stream: TcpStream, client: SocketAddr) {
+    async fn connection(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        client: SocketAddr,
+        queue: Arc<RunQueue>,
+    ) {
         // Small writes are whole answers here; without it they would wait for an acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
@@ -132,12 +174,21 @@ impl Acceptor {
         let peer = Arc::new(Peer {
             client: client.ip(),
             header_bytes_max: self.settings.header_bytes_max,
+            queue,
             deadline: Arc::clone(&deadline),
+            connected: Mutex::default(),
         });
+        let heads = gateway.buffers().heads();
+        let (stream, lender) = lend(stream, Arc::clone(&heads));
         let service = service_fn(move |request| {
             let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
             let id = ids.next();
-            async move { Ok::<_, std::convert::Infallible>(gateway.serve(&peer, request, id).await) }
+            let in_request = heads.begin();
+            async move {
+                let response = gateway.serve(&peer, request, id).await;
+                let response = response.map(|body| body.holding(in_request));
+                Ok::<_, std::convert::Infallible>(response)
+            }
         });
         let mut builder = http1::Builder::new();
         builder
@@ -145,7 +196,6 @@ impl Acceptor {
             .header_read_timeout(self.settings.header_read_timeout)
             .max_headers(self.settings.header_count_max)
             .max_buf_size(self.settings.header_bytes_max);
-        let (stream, lender) = lend(stream);
         let outcome = {
             let mut connection =
                 std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));

@@ -1,28 +1,57 @@
-//! Bodies in both directions, and the guest that fills them.
+//! Bodies in both directions.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 
-use super::log::RequestLog;
+use super::buffers::InRequest;
+use super::exchange::{Exchange, Timer};
+use super::guest::Guest;
 use super::overdue::ResponseDeadline;
-use crate::engine::{GuestEnd, Running, Serving};
-use crate::quota::{Admission, Refusal, Tenant};
+use crate::quota::{Admission, Direction, Refusal, Tenant};
 
 /// A response on its way out.
-pub enum GatewayBody {
+pub struct GatewayBody {
+    content: Content,
+    /// While it is on its way, what comes on the connection is no head.
+    request: Option<InRequest>,
+}
+
+enum Content {
     /// All of it is here.
     Whole(Option<Bytes>),
     /// A guest is still making it.
     Guest(Box<GuestBody>),
+}
+
+impl GatewayBody {
+    /// A body that is all there, or none.
+    pub(super) fn whole(bytes: Option<Bytes>) -> Self {
+        Self {
+            content: Content::Whole(bytes),
+            request: None,
+        }
+    }
+
+    /// A body that a guest makes.
+    pub(super) fn of_guest(body: GuestBody) -> Self {
+        Self {
+            content: Content::Guest(Box::new(body)),
+            request: None,
+        }
+    }
+
+    /// Keeps the request going until the body is out.
+    pub(super) fn holding(mut self, request: InRequest) -> Self {
+        self.request = Some(request);
+        self
+    }
 }
 
 /// The body broke off: the connection is closed, so that the client cannot take it for whole.
@@ -38,117 +67,39 @@ impl Body for GatewayBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Guest(body) => body.poll_frame(cx),
+        match &mut self.get_mut().content {
+            Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Guest(body) => body.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(bytes) => bytes.is_none(),
-            Self::Guest(body) => body.inner.is_none(),
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_none(),
+            Content::Guest(body) => body.inner.is_none() && body.breaking.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => {
+        match &self.content {
+            Content::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Guest(body) => body
-                .inner
-                .as_ref()
-                .map_or_else(|| SizeHint::with_exact(0), Body::size_hint),
+            Content::Guest(body) => body.size_hint(),
         }
     }
 }
 
-/// A guest at work on one request, with all that it was admitted with.
-pub(super) struct Guest {
-    serving: Option<Serving>,
-    admission: Admission,
-    deadline: Option<Pin<Box<Sleep>>>,
-    pub(super) log: Arc<RequestLog>,
-    _running: Running,
-}
-
-impl Guest {
-    pub(super) fn new(
-        serving: Serving,
-        admission: Admission,
-        log: Arc<RequestLog>,
-        running: Running,
-    ) -> Self {
-        Self {
-            serving: Some(serving),
-            admission,
-            deadline: None,
-            log,
-            _running: running,
-        }
-    }
-
-    /// Lets the guest run until it waits. Ready once, when it has ended; pending for ever after.
-    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<GuestEnd> {
-        let Some(serving) = &mut self.serving else {
-            return Poll::Pending;
-        };
-        let began = Instant::now();
-        let end = serving.as_mut().poll(cx);
-        let now = Instant::now();
-        self.admission.tenant().ran(now - began);
-        if end.is_ready() {
-            self.serving = None;
-        }
-        end
-    }
-
-    /// Ready once the deadline is past.
-    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.admission.deadline();
-        // A guest that computes is polled again at once: it need not wait for the timer to be noticed.
-        if Instant::now() >= deadline {
-            return Poll::Ready(());
-        }
-        self.deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())))
-            .as_mut()
-            .poll(cx)
-    }
-
-    /// Ends the guest's request in its tenant's books.
-    pub(super) fn fail(&mut self, refusal: Refusal, why: &str) {
-        self.serving = None;
-        self.admission.tenant().refused(refusal);
-        self.log.node(&format!("{}: {why}", refusal.reason()));
-    }
-
-    /// What it takes to run on after the response is out: until it ends or its deadline comes.
-    async fn run_on(mut self) {
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(end) = self.poll_end(cx) {
-                if end.result.is_err() {
-                    let (refusal, why) = end.refusal();
-                    self.fail(refusal, &why);
-                }
-                return Poll::Ready(());
-            }
-            ready!(self.poll_deadline(cx));
-            self.fail(
-                Refusal::Deadline,
-                "the guest still ran after its response was out",
-            );
-            Poll::Ready(())
-        })
-        .await;
-    }
-}
+type Found = Option<Result<Frame<Bytes>, WasiError>>;
 
 /// The body of a guest's response: polling it is what lets the guest run on.
-pub struct GuestBody {
+pub(super) struct GuestBody {
     guest: Option<Guest>,
     inner: Option<WasiBody>,
+    /// What [`GuestBody::look`] found.
+    first: Option<Found>,
+    /// Broken off once what went before is on its way.
+    breaking: Option<Refusal>,
     failed: Option<Refusal>,
     tracker: tokio_util::task::TaskTracker,
     deadline: Option<Arc<ResponseDeadline>>,
@@ -163,14 +114,39 @@ impl GuestBody {
         deadline: Option<Arc<ResponseDeadline>>,
     ) -> Self {
         if let Some(deadline) = &deadline {
-            deadline.begin(guest.admission.deadline());
+            deadline.begin(guest.deadline());
         }
         Self {
             deadline,
             guest: Some(guest),
             inner: Some(inner),
+            first: None,
+            breaking: None,
             failed: None,
             tracker,
+        }
+    }
+
+    /// Looks at what there is of the body before its head goes out: one that is broken already can still be refused.
+    ///
+    /// # Errors
+    /// The refusal; the guest has been ended with it.
+    pub(super) fn look(&mut self, cx: &mut Context<'_>) -> Result<(), Refusal> {
+        let (Some(guest), Some(inner)) = (&mut self.guest, &mut self.inner) else {
+            return Ok(());
+        };
+        match Pin::new(inner).poll_frame(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                let refusal = Refusal::GuestError;
+                guest.fail(refusal, &format!("the response body is not whole: {error}"));
+                self.guest = None;
+                Err(refusal)
+            }
+            Poll::Ready(found) => {
+                self.first = Some(found);
+                Ok(())
+            }
+            Poll::Pending => Ok(()),
         }
     }
 
@@ -178,12 +154,17 @@ impl GuestBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(refusal) = self.breaking.take() {
+            return Poll::Ready(Some(Err(BrokenOff(refusal))));
+        }
         if let Some(refusal) = self.failed {
-            return self.break_off(refusal);
+            return self.break_off(cx, refusal);
         }
         let (Some(guest), Some(inner)) = (&mut self.guest, &mut self.inner) else {
             return Poll::Ready(None);
         };
+        // The guest waits too: what it would write meanwhile had to be kept.
+        ready!(guest.poll_pace(cx));
         let mut trapped = false;
         if let Poll::Ready(end) = guest.poll_end(cx)
             && end.result.is_err()
@@ -193,18 +174,17 @@ impl GuestBody {
             self.failed = Some(refusal);
             trapped = true;
         }
-        match Pin::new(inner).poll_frame(cx) {
+        let frame = match self.first.take() {
+            Some(first) => Poll::Ready(first),
+            None => Pin::new(inner).poll_frame(cx),
+        };
+        match frame {
             Poll::Ready(Some(Ok(frame))) => {
                 // Also when the guest has just trapped: what it wrote before goes out before the break.
                 if let Some(data) = frame.data_ref()
-                    && let Err(refusal) = guest.admission.sends(data.len() as u64)
+                    && let Err(refusal) = guest.sends(data.len() as u64)
                 {
-                    let most = guest.admission.limits().response_body_bytes_max;
-                    guest.fail(
-                        refusal,
-                        &format!("the response body is larger than {most} bytes"),
-                    );
-                    return self.break_off(refusal);
+                    return self.break_off(cx, refusal);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -213,39 +193,68 @@ impl GuestBody {
                 if !trapped {
                     guest.fail(refusal, &format!("the response body is not whole: {error}"));
                 }
-                self.break_off(refusal)
+                self.break_off(cx, refusal)
             }
             Poll::Ready(None) => {
                 match self.failed {
-                    Some(refusal) => return self.break_off(refusal),
+                    Some(refusal) => return self.break_off(cx, refusal),
                     None => self.end(),
                 }
                 Poll::Ready(None)
             }
             Poll::Pending => {
                 if let Some(refusal) = self.failed {
-                    return self.break_off(refusal);
+                    return self.break_off(cx, refusal);
                 }
-                ready!(guest.poll_deadline(cx));
-                guest.fail(Refusal::Deadline, "the response was not out in time");
-                self.break_off(Refusal::Deadline)
+                let (refusal, why) = ready!(guest.poll_stream_timeout(cx));
+                guest.fail(refusal, why);
+                self.break_off(cx, refusal)
             }
         }
     }
 
-    fn break_off(&mut self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    /// Ends the body at the next poll. hyper drops what it has not written yet when a body fails, the head included; it
+    /// writes when a body has nothing for it at the moment.
+    fn size_hint(&self) -> SizeHint {
+        let Some(inner) = &self.inner else {
+            return SizeHint::with_exact(0);
+        };
+        let rest = inner.size_hint();
+        let Some(Some(Ok(frame))) = &self.first else {
+            return rest;
+        };
+        // What was looked at is still to come.
+        let first = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let mut whole = SizeHint::new();
+        whole.set_lower(rest.lower() + first);
+        if let Some(upper) = rest.upper() {
+            whole.set_upper(upper + first);
+        }
+        whole
+    }
+
+    fn break_off(
+        &mut self,
+        cx: &Context<'_>,
+        refusal: Refusal,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         self.guest = None;
         self.inner = None;
         self.failed = None;
-        Poll::Ready(Some(Err(BrokenOff(refusal))))
+        self.breaking = Some(refusal);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// The body is out. What the guest still does, it does within its deadline and its admission.
     fn end(&mut self) {
         self.inner = None;
-        if let Some(guest) = self.guest.take()
-            && guest.serving.is_some()
-        {
+        let Some(guest) = self.guest.take() else {
+            return;
+        };
+        if guest.has_ended() {
+            guest.went_well();
+        } else {
             self.tracker.spawn(guest.run_on());
         }
     }
@@ -263,7 +272,7 @@ impl Drop for GuestBody {
         }
         // Still there: the connection gave up, on its own account or for a client that hung up.
         if let Some(guest) = &mut self.guest
-            && Instant::now() >= guest.admission.deadline()
+            && guest.is_overdue()
         {
             guest.fail(
                 Refusal::Deadline,
@@ -273,29 +282,31 @@ impl Drop for GuestBody {
     }
 }
 
-/// A request body, counted.
+/// A request body, counted and paced.
 pub(super) struct RequestBody {
     inner: Incoming,
     tenant: Arc<Tenant>,
     taken: u64,
     bytes_max: u64,
-    over: Arc<AtomicBool>,
+    exchange: Arc<Exchange>,
+    pace: Timer,
 }
 
 impl RequestBody {
-    /// `over` becomes true when the client sends more than `bytes_max`.
+    /// `exchange` is told when the client sends more than `bytes_max`.
     pub(super) fn new(
         inner: Incoming,
         tenant: Arc<Tenant>,
         bytes_max: u64,
-        over: Arc<AtomicBool>,
+        exchange: Arc<Exchange>,
     ) -> Self {
         Self {
             inner,
             tenant,
             taken: 0,
             bytes_max,
-            over,
+            exchange,
+            pace: Timer::default(),
         }
     }
 }
@@ -309,24 +320,26 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, WasiError>>> {
         let this = self.get_mut();
+        let now = Instant::now();
+        if let Some(wait) = this.tenant.body_wait(Direction::Request, now) {
+            ready!(this.pace.poll_after(wait, now, cx));
+        }
         let frame = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
             None => return Poll::Ready(None),
             Some(Err(error)) => return Poll::Ready(Some(Err(WasiError::Hyper(error)))),
             Some(Ok(frame)) => frame,
         };
-        if let Some(data) = frame.data_ref()
-            && Admission::took(
-                &this.tenant,
-                &mut this.taken,
-                data.len() as u64,
-                this.bytes_max,
-            )
-            .is_err()
-        {
-            this.over.store(true, Ordering::Relaxed);
-            return Poll::Ready(Some(Err(WasiError::HttpRequestBodySize(Some(
-                this.bytes_max,
-            )))));
+        if let Some(data) = frame.data_ref() {
+            let bytes = data.len() as u64;
+            let taken = Admission::took(&this.tenant, &mut this.taken, bytes, this.bytes_max);
+            if taken.is_err() {
+                this.exchange.request_is_over();
+                return Poll::Ready(Some(Err(WasiError::HttpRequestBodySize(Some(
+                    this.bytes_max,
+                )))));
+            }
+            this.tenant.moved(Direction::Request, bytes, now);
+            this.exchange.moved(now);
         }
         Poll::Ready(Some(Ok(frame)))
     }

@@ -14,8 +14,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// Set by clients to claim what only a proxy can know; never set by us.
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// With what the fields of this family begin: frameworks believe more of them than we set.
+const X_FORWARDED: &str = "x-forwarded";
 
 /// Hop-by-hop fields (RFC 9110 §7.6.1 and what older software adds to them).
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -45,7 +46,7 @@ impl TrustedProxies {
         )
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 }
@@ -80,14 +81,14 @@ pub(super) fn set_forwarded(
     let client = client.to_canonical();
     let trusts = trusted.trusts(client);
     if !trusts {
-        for name in [
-            FORWARDED,
-            X_FORWARDED_FOR,
-            X_FORWARDED_PROTO,
-            X_FORWARDED_HOST,
-            X_FORWARDED_PORT,
-            X_REAL_IP,
-        ] {
+        let said: Vec<_> = headers
+            .keys()
+            .filter(|name| {
+                **name == FORWARDED || **name == X_REAL_IP || name.as_str().starts_with(X_FORWARDED)
+            })
+            .cloned()
+            .collect();
+        for name in said {
             headers.remove(name);
         }
     }
@@ -145,6 +146,13 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("forwarded", "for=evil"),
             ("x-real-ip", "1.1.1.1"),
+            ("x-forwarded-port", "1"),
+            ("x-forwarded-prefix", "/admin"),
+            ("x-forwarded-scheme", "https"),
+            ("x-forwarded-ssl", "on"),
+            ("x-forwarded-server", "evil"),
+            ("x-forwarded-uri", "/"),
+            ("x-forwarded", "for=evil"),
         ]);
         set_forwarded(
             &mut headers,
@@ -158,7 +166,15 @@ mod tests {
             "for=192.0.2.7;proto=http;host=\"acme.test\""
         );
         assert_eq!(headers["x-forwarded-host"], "acme.test");
-        assert!(!headers.contains_key("x-real-ip"));
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        let ours = [
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+        ];
+        assert_eq!(left, ours);
     }
 
     #[test]

@@ -6,11 +6,13 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::buffers::HeadMeter;
 
 /// How long, and how much, is still read from a client after the last answer on its connection.
 const LINGER: Duration = Duration::from_secs(2);
@@ -21,18 +23,20 @@ pub(super) struct Borrowed {
     /// There until the drop.
     stream: Option<TcpStream>,
     back: Arc<Mutex<Option<TcpStream>>>,
+    heads: Arc<HeadMeter>,
 }
 
 /// Where a [`Borrowed`] socket comes back to.
 pub(super) struct Lender(Arc<Mutex<Option<TcpStream>>>);
 
-/// Lends a socket out.
-pub(super) fn lend(stream: TcpStream) -> (Borrowed, Lender) {
+/// Lends a socket out. What is read from it counts with `heads`.
+pub(super) fn lend(stream: TcpStream, heads: Arc<HeadMeter>) -> (Borrowed, Lender) {
     let back = Arc::default();
     (
         Borrowed {
             stream: Some(stream),
             back: Arc::clone(&back),
+            heads,
         },
         Lender(back),
     )
@@ -74,7 +78,10 @@ impl AsyncRead for Borrowed {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream()?.poll_read(cx, into)
+        let before = into.filled().len();
+        ready!(self.stream()?.poll_read(cx, into))?;
+        let read = into.filled().len() - before;
+        Poll::Ready(self.heads.read(read))
     }
 }
 

@@ -11,6 +11,8 @@ use crate::quota::Tenant;
 
 /// Lines that wait to be sent to control, over all tenants; what comes when it is full is dropped and counted.
 const WAITING_LINES_MAX: usize = 4096;
+/// As many again are kept for the node's own words: a flood of guests' lines does not drown why it was ended.
+const WAITING_WORDS_MAX: usize = 1024;
 
 /// Where lines leave the worker.
 #[derive(Clone)]
@@ -20,7 +22,7 @@ impl LineSender {
     /// The sender, and the end that the link reads.
     #[must_use]
     pub fn channel() -> (Self, mpsc::Receiver<GuestLine>) {
-        let (sender, receiver) = mpsc::channel(WAITING_LINES_MAX);
+        let (sender, receiver) = mpsc::channel(WAITING_LINES_MAX + WAITING_WORDS_MAX);
         (Self(sender), receiver)
     }
 }
@@ -37,14 +39,14 @@ impl RequestLog {
     /// The node's own word about the guest, for its tenant.
     pub(super) fn node(&self, text: &str) {
         for line in text.lines() {
-            self.write(2, line.as_bytes());
+            let line = line.as_bytes();
+            if let Some(kept) = self.tenant.word_allowance(line.len(), Instant::now()) {
+                self.write(2, line, kept);
+            }
         }
     }
 
-    fn write(&self, stream: u8, text: &[u8]) {
-        let Some(kept) = self.tenant.log_allowance(text.len(), Instant::now()) else {
-            return;
-        };
+    fn write(&self, stream: u8, text: &[u8], kept: usize) {
         let since_1970 = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -68,6 +70,12 @@ impl GuestLog for RequestLog {
             GuestStream::Stdout => 0,
             GuestStream::Stderr => 1,
         };
-        self.write(stream, text);
+        let Some(kept) = self.tenant.log_allowance(text.len(), Instant::now()) else {
+            return;
+        };
+        if self.lines.0.capacity() <= WAITING_WORDS_MAX {
+            return self.tenant.log_dropped(kept);
+        }
+        self.write(stream, text, kept);
     }
 }

@@ -7,7 +7,12 @@
 
 mod accept;
 mod body;
+mod buffers;
+mod clients;
+mod compute;
+mod exchange;
 mod forwarded;
+mod guest;
 mod lingering;
 mod log;
 mod overdue;
@@ -17,8 +22,10 @@ mod serve;
 mod table;
 
 pub use accept::{Acceptor, Settings};
+pub use buffers::Buffers;
+pub use compute::{Compute, Habit};
 pub use forwarded::TrustedProxies;
 pub use log::LineSender;
 pub use request_id::RequestIds;
-pub use serve::Gateway;
+pub use serve::{Gateway, GatewayParts};
 pub use table::{Route, Table, TableBuilder};

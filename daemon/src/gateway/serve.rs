@@ -1,8 +1,8 @@
 //! One request, from its head to the last byte of its answer.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -17,15 +17,19 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use wasmtime_wasi_http::WasiBody;
 
-use super::body::{GatewayBody, Guest, GuestBody, RequestBody};
+use super::body::{GatewayBody, GuestBody, RequestBody};
+use super::buffers::Buffers;
+use super::compute::Compute;
+use super::exchange::Exchange;
 use super::forwarded::{TrustedProxies, remove_hop_by_hop, set_forwarded};
+use super::guest::{Guest, GuestParts};
 use super::log::{LineSender, RequestLog};
 use super::overdue::ResponseDeadline;
 use super::respond::{REASON, refuse, stamp};
 use super::table::{Route, Table};
-use crate::engine::{Head, InstanceLimits, Loaded, Resident, Ticker};
-use crate::host::{GuestLog, GuestState};
-use crate::quota::{Admission, Refusal};
+use crate::engine::{Head, InstanceLimits, Loaded, Resident, Slice, Ticker};
+use crate::host::{ClockResolution, GuestLog, GuestOptions, GuestState};
+use crate::quota::{Admission, Ask, Charge, Connected, Entry, Refusal, Refused, RunQueue, Tenant};
 
 /// Whose connection a request came on.
 pub struct Peer {
@@ -33,7 +37,30 @@ pub struct Peer {
     pub client: IpAddr,
     /// The fields of a head may take this many bytes.
     pub header_bytes_max: usize,
+    /// The guests of the thread that the connection lives on.
+    pub(super) queue: Arc<RunQueue>,
     pub(super) deadline: Arc<ResponseDeadline>,
+    /// On whose account the connection is: that of the tenant whom its last request was for.
+    pub(super) connected: Mutex<Option<Connected>>,
+}
+
+impl Peer {
+    /// Puts the connection on this tenant's account.
+    fn connect(&self, tenant: &Arc<Tenant>) -> Result<(), Refusal> {
+        let mut connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !connected
+            .as_ref()
+            .is_some_and(|connected| Arc::ptr_eq(connected.tenant(), tenant))
+        {
+            // Off the other's account first, whatever comes of it.
+            *connected = None;
+            *connected = Some(tenant.connect()?);
+        }
+        Ok(())
+    }
 }
 
 /// What every request needs, shared by all threads of a worker.
@@ -43,28 +70,82 @@ pub struct Gateway {
     ticker: Ticker,
     lines: LineSender,
     trusted: TrustedProxies,
+    clocks: ClockResolution,
     unrouted: [AtomicU64; Refusal::ALL.len()],
     tracker: TaskTracker,
+    compute: Arc<Compute>,
+    buffers: Buffers,
+    shed_below_class: AtomicU64,
+}
+
+/// What a gateway is made of.
+pub struct GatewayParts {
+    /// Components in memory.
+    pub resident: Arc<Resident>,
+    /// Interrupts guests.
+    pub ticker: Ticker,
+    /// Where guests' lines go.
+    pub lines: LineSender,
+    /// Whose word about clients is believed.
+    pub trusted: TrustedProxies,
+    /// How exact guests' clocks are.
+    pub clocks: ClockResolution,
+    /// Holds the tasks that outlive a response.
+    pub tracker: TaskTracker,
+    /// Threads for guests that compute.
+    pub compute: Arc<Compute>,
+    /// The node's budget for buffers.
+    pub buffers: Buffers,
 }
 
 impl Gateway {
-    /// A gateway with an empty table. `tracker` holds the tasks that outlive a response.
+    /// A gateway with an empty table.
     #[must_use]
-    pub fn new(
-        resident: Arc<Resident>,
-        ticker: Ticker,
-        lines: LineSender,
-        trusted: TrustedProxies,
-        tracker: TaskTracker,
-    ) -> Self {
+    pub fn new(parts: GatewayParts) -> Self {
+        let GatewayParts {
+            resident,
+            ticker,
+            lines,
+            trusted,
+            clocks,
+            tracker,
+            compute,
+            buffers,
+        } = parts;
         Self {
             table: ArcSwap::default(),
             resident,
             ticker,
             lines,
             trusted,
+            clocks,
             unrouted: std::array::from_fn(|_| AtomicU64::new(0)),
             tracker,
+            compute,
+            buffers,
+            shed_below_class: AtomicU64::new(0),
+        }
+    }
+
+    /// Refuses new requests of tenants whose priority class is below this, from the next one on.
+    pub fn shed_below(&self, class: u64) {
+        self.shed_below_class.store(class, Ordering::Relaxed);
+    }
+
+    /// The node's budget for buffers.
+    #[must_use]
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    pub(super) fn trusted(&self) -> &TrustedProxies {
+        &self.trusted
+    }
+
+    /// Counts a refusal of what belongs to no tenant.
+    pub(super) fn refused_unrouted(&self, refusal: Refusal) {
+        if let Some(count) = self.unrouted.get(refusal.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -125,20 +206,23 @@ impl Gateway {
         let (route, authority) = match self.route(peer, &request) {
             Ok(found) => found,
             Err(refusal) => {
-                if let Some(count) = self.unrouted.get(refusal.index()) {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
+                self.refused_unrouted(refusal);
                 return refuse(refusal, &request_id);
             }
         };
-        let admission = match route
-            .tenant
-            .admit(declared_bytes(request.headers()), Instant::now())
-        {
-            Ok(admission) => admission,
-            Err(refusal) => {
-                route.tenant.responded(refusal.status());
-                return refuse(refusal, &request_id);
+        if let Err(refusal) = peer.connect(&route.tenant) {
+            route.tenant.refused(refusal);
+            route.tenant.responded(refusal.status());
+            let mut response = refuse(refusal, &request_id);
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+            return response;
+        }
+        let (admission, buffers) = match self.admit(&route.tenant, &request).await {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                route.tenant.responded(refused.refusal.status());
+                return refuse(refused, &request_id);
             }
         };
         let log = Arc::new(RequestLog {
@@ -161,23 +245,69 @@ impl Gateway {
             }
         };
         let head_only = request.method() == Method::HEAD;
-        let over = Arc::new(AtomicBool::new(false));
-        let guest_request = self.guest_request(request, authority, peer.client, &admission, &over);
-        let limits = InstanceLimits::new(
-            admission.limits().instance_memory_bytes_max,
-            Arc::clone(&route.tenant.memory_bytes),
-        );
-        let state = GuestState::new(Arc::clone(&log) as Arc<dyn GuestLog>, limits);
+        let exchange = Arc::new(Exchange::new(Instant::now()));
+        let guest_request =
+            self.guest_request(request, authority, peer.client, &admission, &exchange);
+        let slice = Arc::<Slice>::default();
+        let log_of_guest = Arc::clone(&log) as Arc<dyn GuestLog>;
+        let state = guest_state(&admission, log_of_guest, &slice, self.clocks);
         let (sender, head) = oneshot::channel();
         let serving = Box::pin(loaded.serve(state, guest_request, sender));
-        let mut guest = Guest::new(serving, admission, log, self.ticker.running());
-        let mut response = match head_of(&mut guest, head, &over).await {
-            Ok(response) => self.respond(response, guest, head_only, &peer.deadline),
+        let running = self.ticker.running();
+        let parts = GuestParts {
+            serving,
+            slice,
+            exchange,
+            compute: Arc::clone(&self.compute),
+            habit: Arc::clone(&route.habit),
+            log,
+            running,
+            buffers,
+        };
+        let mut guest = Guest::new(parts, admission, &peer.queue);
+        let mut response = match head_of(&mut guest, head).await {
+            Ok(response) => match self
+                .respond(response, guest, head_only, &peer.deadline)
+                .await
+            {
+                Ok(response) => response,
+                Err(refusal) => refuse(refusal, &request_id),
+            },
             Err(refusal) => refuse(refusal, &request_id),
         };
         route.tenant.responded(response.status().as_u16());
         stamp(response.headers_mut(), &request_id);
         response
+    }
+
+    /// Admits a request, after its wait for a place where there is none.
+    async fn admit(
+        &self,
+        tenant: &Arc<Tenant>,
+        request: &Request<Incoming>,
+    ) -> Result<(Admission, Charge), Refused> {
+        let target = request.uri().path_and_query();
+        let ask = Ask {
+            url_bytes: target.map_or(0, |target| target.as_str().len() as u64),
+            header_bytes: header_bytes(request.headers()) as u64,
+            body_bytes: declared_bytes(request.headers()),
+            shed_below_class: self.shed_below_class.load(Ordering::Relaxed),
+        };
+        let Some(buffers) = self.buffers.request() else {
+            tenant.refused(Refusal::Pressure);
+            return Err(Refusal::Pressure.into());
+        };
+        let mut queued = match tenant.admit(ask, Instant::now())? {
+            Entry::Admitted(admission) => return Ok((admission, buffers)),
+            Entry::Queued(queued) => queued,
+        };
+        match tokio::time::timeout(queued.wait_max, &mut queued.place).await {
+            Ok(Ok(place)) => Ok((queued.admitted(place, Instant::now()), buffers)),
+            Ok(Err(_)) | Err(_) => {
+                tenant.refused(Refusal::Concurrency);
+                Err(Refusal::Concurrency.into())
+            }
+        }
     }
 
     /// The route, and the authority the client asked for.
@@ -224,7 +354,7 @@ impl Gateway {
         authority: Authority,
         client: IpAddr,
         admission: &Admission,
-        over: &Arc<AtomicBool>,
+        exchange: &Arc<Exchange>,
     ) -> Request<WasiBody> {
         let (mut parts, body) = request.into_parts();
         remove_hop_by_hop(&mut parts.headers);
@@ -250,18 +380,19 @@ impl Gateway {
             body,
             tenant,
             admission.limits().request_body_bytes_max,
-            Arc::clone(over),
+            Arc::clone(exchange),
         );
         Request::from_parts(parts, body.boxed_unsync())
     }
 
-    fn respond(
+    /// The response with what is there of its body; a refusal where that is broken already.
+    async fn respond(
         &self,
         response: Response<WasiBody>,
         guest: Guest,
         head_only: bool,
         deadline: &Arc<ResponseDeadline>,
-    ) -> Response<GatewayBody> {
+    ) -> Result<Response<GatewayBody>, Refusal> {
         let (mut parts, body) = response.into_parts();
         remove_hop_by_hop(&mut parts.headers);
         // Only the node says why it answered in a guest's place.
@@ -274,30 +405,62 @@ impl Gateway {
         let body = if bodiless {
             let body = GuestBody::new(guest, body, self.tracker.clone(), None);
             self.tracker.spawn(body.discard());
-            GatewayBody::Whole(None)
+            GatewayBody::whole(None)
         } else {
             let deadline = Some(Arc::clone(deadline));
-            let body = GuestBody::new(guest, body, self.tracker.clone(), deadline);
-            GatewayBody::Guest(Box::new(body))
+            let mut body = GuestBody::new(guest, body, self.tracker.clone(), deadline);
+            std::future::poll_fn(|cx| Poll::Ready(body.look(cx))).await?;
+            GatewayBody::of_guest(body)
         };
-        Response::from_parts(parts, body)
+        Ok(Response::from_parts(parts, body))
     }
+}
+
+fn guest_state(
+    admission: &Admission,
+    log: Arc<dyn GuestLog>,
+    slice: &Arc<Slice>,
+    clocks: ClockResolution,
+) -> GuestState {
+    let limits = admission.limits();
+    let memory = Arc::clone(admission.tenant().memory());
+    let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    GuestState::new(GuestOptions {
+        log,
+        limits: InstanceLimits::new(
+            limits.instance_memory_bytes_max,
+            limits.memory_refused_traps,
+            memory,
+        ),
+        handles_max: to_usize(limits.instance_handles_max),
+        hostcall_bytes_max: to_usize(limits.instance_hostcall_bytes_max),
+        slice: Arc::clone(slice),
+        clocks,
+    })
 }
 
 /// Lets the guest run until it gives its answer's head, ends, or is out of time.
 async fn head_of(
     guest: &mut Guest,
-    mut head: oneshot::Receiver<Head>,
-    over: &AtomicBool,
+    head: oneshot::Receiver<Head>,
 ) -> Result<Response<WasiBody>, Refusal> {
+    // `None` once it gave what it had: a guest that is away may have ended before it is known how.
+    let mut head = Some(head);
     std::future::poll_fn(|cx| {
         let ended = guest.poll_end(cx);
         // Before the guest's own answer, which would be to a body that was cut off.
-        if over.load(Ordering::Relaxed) {
+        if guest.is_request_over() {
             guest.fail(Refusal::Body, "the request body is larger than the limit");
             return Poll::Ready(Err(Refusal::Body));
         }
-        match std::pin::Pin::new(&mut head).poll(cx) {
+        let answer = match &mut head {
+            Some(waiting) => std::pin::Pin::new(waiting).poll(cx),
+            None => Poll::Pending,
+        };
+        if answer.is_ready() {
+            head = None;
+        }
+        match answer {
             Poll::Ready(Ok(Ok(response))) => {
                 if let Poll::Ready(end) = ended
                     && end.result.is_err()
@@ -314,6 +477,22 @@ async fn head_of(
                     );
                     return Poll::Ready(Err(Refusal::GuestError));
                 }
+                // Beyond 599 there is no status code (RFC 9110 §15).
+                if response.status().as_u16() > 599 {
+                    guest.fail(
+                        Refusal::GuestError,
+                        &format!("the guest answered {}", response.status().as_u16()),
+                    );
+                    return Poll::Ready(Err(Refusal::GuestError));
+                }
+                let most = guest.response_header_bytes_max();
+                if header_bytes(response.headers()) as u64 > most {
+                    guest.fail(
+                        Refusal::ResponseHeader,
+                        &format!("the fields of the response's header take more than {most} bytes"),
+                    );
+                    return Poll::Ready(Err(Refusal::ResponseHeader));
+                }
                 return Poll::Ready(Ok(response));
             }
             Poll::Ready(Ok(Err(code))) => {
@@ -327,7 +506,7 @@ async fn head_of(
             guest.fail(refusal, &why);
             return Poll::Ready(Err(refusal));
         }
-        guest.poll_deadline(cx).map(|()| {
+        guest.poll_head_deadline(cx).map(|()| {
             guest.fail(Refusal::Deadline, "the guest gave no answer in time");
             Err(Refusal::Deadline)
         })

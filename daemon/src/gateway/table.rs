@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::compute::Habit;
 use crate::engine::{Resident, Slot};
 use crate::link::{TableChange, TenantLimits};
-use crate::quota::Tenant;
+use crate::quota::{Budget, Tenant};
 
 /// What a hostname and path lead to.
 pub struct Route {
@@ -18,6 +19,8 @@ pub struct Route {
     pub version: u64,
     /// Its component.
     pub slot: Arc<Slot>,
+    /// Whether its requests compute.
+    pub habit: Arc<Habit>,
 }
 
 /// All routes at one revision.
@@ -94,22 +97,74 @@ impl Paths {
     }
 }
 
-/// Whether a path lies under a prefix, by whole segments: `/api` covers `/api` and `/api/x`, not `/apix`.
+/// Whether a path lies under a prefix, by whole segments: `/api` covers `/api` and `/api/x`, not `/apix`. The prefix is
+/// in normal form, the path as it came: it is compared as the normal form has it (`edge_config::PathPrefix`).
 fn covers(prefix: &str, path: &str) -> bool {
-    prefix == "/"
-        || path
+    if prefix == "/" {
+        return true;
+    }
+    if !path.contains('%') {
+        return path
             .strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    }
+    let mut path = normal(path.as_bytes());
+    prefix.bytes().all(|byte| path.next() == Some(byte)) && matches!(path.next(), None | Some(b'/'))
+}
+
+/// The bytes of a path in normal form (RFC 3986 §6.2.2): percent-encoded ones in upper-case hex, none where the plain
+/// character means the same. A `%` without two hex digits stays what it is.
+fn normal(path: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = path;
+    // Digits to come of a byte that stays encoded.
+    let mut digits = 0_u8;
+    std::iter::from_fn(move || {
+        let (first, after) = rest.split_first()?;
+        rest = after;
+        if digits > 0 {
+            digits -= 1;
+            return Some(first.to_ascii_uppercase());
+        }
+        if *first == b'%'
+            && let [high, low, after @ ..] = after
+            && let (Some(high), Some(low)) = (hex_digit(*high), hex_digit(*low))
+        {
+            let byte = high << 4 | low;
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                rest = after;
+                return Some(byte);
+            }
+            digits = 2;
+        }
+        Some(*first)
+    })
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    let value = char::from(digit).to_digit(16)?;
+    u8::try_from(value).ok()
 }
 
 /// Turns changes into tables; keeps tenants and their counts across them.
-#[derive(Default)]
 pub struct TableBuilder {
     table: Table,
     tenants: HashMap<Box<str>, Arc<Tenant>>,
+    memory_bytes_max: u64,
+    memory: Arc<Budget>,
 }
 
 impl TableBuilder {
+    /// An empty table; all tenants together may have `memory_bytes_max` bytes of memory for their guests.
+    #[must_use]
+    pub fn new(memory_bytes_max: u64) -> Self {
+        Self {
+            table: Table::default(),
+            tenants: HashMap::new(),
+            memory_bytes_max,
+            memory: Arc::new(Budget::new(memory_bytes_max)),
+        }
+    }
+
     /// Applies changes in order and gives the table that follows. `full` drops every route and tenant first; tenants
     /// that come back keep their counts.
     pub fn apply(
@@ -132,6 +187,11 @@ impl TableBuilder {
                     }
                     self.set_tenant(&tenant, limits, now);
                 }
+                TableChange::Quarantined { tenant, ms } => {
+                    if let Some(tenant) = self.tenants.get(tenant.as_str()) {
+                        tenant.rest_until(now + Duration::from_millis(ms));
+                    }
+                }
                 TableChange::TenantGone { tenant } => {
                     self.tenants.remove(tenant.as_str());
                 }
@@ -151,12 +211,21 @@ impl TableBuilder {
                         module: target.module.into(),
                         version: target.version,
                         slot,
+                        habit: Arc::default(),
                     };
                     self.table.set(&host, &path, route);
                 }
                 TableChange::RouteGone { host, path } => self.table.remove(&host, &path),
             }
         }
+        // What is guaranteed to one is not there for the others.
+        let guaranteed: u64 = self
+            .tenants
+            .values()
+            .map(|tenant| tenant.limits().memory_guaranteed_bytes)
+            .fold(0, u64::saturating_add);
+        self.memory
+            .set_max(self.memory_bytes_max.saturating_sub(guaranteed));
         self.table.clone()
     }
 
@@ -164,8 +233,8 @@ impl TableBuilder {
         match self.tenants.get(name) {
             Some(tenant) => tenant.set_limits(limits),
             None => {
-                self.tenants
-                    .insert(name.into(), Arc::new(Tenant::new(name, limits, now)));
+                let tenant = Tenant::new(name, limits, Arc::clone(&self.memory), now);
+                self.tenants.insert(name.into(), Arc::new(tenant));
             }
         }
     }
@@ -193,5 +262,39 @@ mod tests {
         assert!(covers("/api", "/api/x"));
         assert!(!covers("/api", "/apix"));
         assert!(!covers("/api", "/"));
+    }
+
+    /// A route was once found only by requests that spelled its path as the route is stored.
+    #[test]
+    fn a_path_is_matched_however_it_is_encoded() {
+        for (prefix, path, expected) in [
+            ("/caf%C3%A9", "/caf%C3%A9", true),
+            ("/caf%C3%A9", "/caf%c3%a9/x", true),
+            ("/caf%C3%A9", "/caf%c3%a9x", false),
+            ("/caf%C3%A9", "/%63af%c3%A9", true),
+            ("/api", "/%61pi", true),
+            ("/api", "/%61%70%69/", true),
+            ("/api", "/api%2fx", false),
+            ("/api", "/api%", false),
+            ("/api", "/api/%", true),
+            ("/api", "/%6", false),
+            ("/a%2Fb", "/a%2fb", true),
+            ("/a%2Fb", "/a/b", false),
+            ("/%25", "/%25", true),
+            ("/%2541", "/%2541", true),
+            ("/A", "/%2541", false),
+        ] {
+            assert_eq!(covers(prefix, path), expected, "{prefix} {path}");
+        }
+    }
+
+    proptest::proptest! {
+        /// What one of ours means by a normal form, the configuration means as well.
+        #[test]
+        fn a_prefix_covers_each_of_its_spellings(path in "(/(%[0-9a-fA-F]{2}|[a-z.~])+){1,6}") {
+            if let Ok(prefix) = path.parse::<edge_config::PathPrefix>() {
+                proptest::prop_assert!(covers(prefix.as_str(), &path), "{} {}", prefix, path);
+            }
+        }
     }
 }

@@ -3,11 +3,15 @@
 //! Takes an engine, gives a linker; promises that a guest reaches nothing but clocks, random bytes, its own standard
 //! streams and its own request unless a grant says so; never opens a file or a socket for one.
 
+mod clock;
 mod hooks;
 mod linker;
 mod state;
 mod stdio;
+#[cfg(test)]
+mod tests;
 
+pub use clock::ClockResolution;
 pub use linker::{linker, offers};
-pub use state::GuestState;
+pub use state::{GuestOptions, GuestState};
 pub use stdio::{GuestLog, GuestStream};

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::clock::{ClockResolution, GuestMonotonicClock, GuestWallClock};
 use super::hooks::Hooks;
 use super::stdio::{GuestLog, GuestStream, Stdio};
-use crate::engine::InstanceLimits;
+use crate::engine::{InstanceLimits, Slice};
 
-/// Most handles a guest may have open: requests, bodies, streams, pollables.
-const HANDLES_MAX: usize = 4096;
 /// Most random bytes in one call.
-const RANDOM_BYTES_MAX: u64 = 64 << 10;
+pub(super) const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// The in-memory size of one set of header fields, in bytes; about what 64 KiB on the wire take.
 const FIELDS_BYTES_MAX: usize = 128 << 10;
 
@@ -25,27 +25,75 @@ pub struct GuestState {
     hooks: Hooks,
     /// Asked at each growth of a memory or table.
     pub limits: InstanceLimits,
+    /// Bytes that the guest may hand over in one host call beyond its own memory: lists and strings on their way.
+    pub hostcall_bytes_max: usize,
+    /// Whether there is an instance yet.
+    pub started: bool,
+    /// Shared with whoever polls the guest.
+    pub slice: Arc<Slice>,
+}
+
+/// What a guest's state is made with.
+pub struct GuestOptions {
+    /// Where its output goes.
+    pub log: Arc<dyn GuestLog>,
+    /// Of its memories and tables.
+    pub limits: InstanceLimits,
+    /// Most handles it may have open: requests, bodies, streams, pollables.
+    pub handles_max: usize,
+    /// As in [`GuestState`].
+    pub hostcall_bytes_max: usize,
+    /// As in [`GuestState`].
+    pub slice: Arc<Slice>,
+    /// How exact its clocks are.
+    pub clocks: ClockResolution,
 }
 
 impl GuestState {
     /// A guest that sees clocks, random bytes and its own output, and nothing else.
     #[must_use]
-    pub fn new(log: Arc<dyn GuestLog>, limits: InstanceLimits) -> Self {
+    pub fn new(options: GuestOptions) -> Self {
+        let GuestOptions {
+            log,
+            limits,
+            handles_max,
+            hostcall_bytes_max,
+            slice,
+            clocks,
+        } = options;
         let wasi = WasiCtx::builder()
             .stdout(Stdio::new(Arc::clone(&log), GuestStream::Stdout))
             .stderr(Stdio::new(log, GuestStream::Stderr))
+            .monotonic_clock(GuestMonotonicClock::new(clocks))
+            .wall_clock(GuestWallClock(clocks))
             .max_random_size(RANDOM_BYTES_MAX)
             .build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES_MAX);
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
+        table.set_max_capacity(handles_max);
         Self {
             wasi,
             http,
             table,
             hooks: Hooks,
             limits,
+            hostcall_bytes_max,
+            started: false,
+            slice,
+        }
+    }
+}
+
+impl GuestState {
+    /// For a guest of 0.2 that has returned: a body that it did not finish is not whole (`wasi:http/types`,
+    /// `outgoing-body`), and whoever reads it must not take it for that.
+    pub fn abort_unfinished_bodies(&mut self) {
+        for entry in self.table.iter_mut() {
+            if let Some(body) = entry.downcast_mut::<HostOutgoingBody>() {
+                let (spent, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+                std::mem::replace(body, spent).abort();
+            }
         }
     }
 }

@@ -15,17 +15,43 @@ use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-/// The longest payload that control sends a worker, in bytes: the routing table of a full node in one piece. No frame
-/// is ever longer.
-pub const TO_WORKER_BYTES_MAX: usize = 64 << 20;
-/// The longest payload that control takes from a worker, in bytes: a report on every tenant. Guests' code runs there:
-/// what it may make control allocate is bounded by what it needs.
-pub const FROM_WORKER_BYTES_MAX: usize = 16 << 20;
+/// The longest payload that control sends a worker, in bytes: a piece of the routing table. No frame is ever longer.
+pub(super) const TO_WORKER_BYTES_MAX: usize = 16 << 20;
+/// The longest payload that control takes from a worker, in bytes: a piece of a report, or guests' lines. Guests' code
+/// runs there: what it may make control allocate is bounded by what it needs.
+pub(super) const FROM_WORKER_BYTES_MAX: usize = 4 << 20;
 /// The longest payload between control and a compile child, in bytes: an inspection with as many imports and exports,
 /// of names as long, as one may have.
-pub const COMPILE_BYTES_MAX: usize = 1 << 20;
+pub(super) const COMPILE_BYTES_MAX: usize = 1 << 20;
 /// Most open files in one frame: the listening sockets of a node.
-const FILES_MAX: usize = 128;
+pub const FILES_MAX: usize = edge_config::HTTP_SOCKETS_MAX as usize;
+
+/// The longest payloads at one end of a link, in bytes. What one end sends is what the other takes.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameBounds {
+    /// Taken from the other end.
+    pub received_bytes_max: usize,
+    /// Sent to it; a longer one is refused here, where the link goes on, and not there, where it would end.
+    pub sent_bytes_max: usize,
+}
+
+impl FrameBounds {
+    /// Control's end of the link to a worker.
+    pub const CONTROL: Self = Self {
+        received_bytes_max: FROM_WORKER_BYTES_MAX,
+        sent_bytes_max: TO_WORKER_BYTES_MAX,
+    };
+    /// A worker's end.
+    pub const WORKER: Self = Self {
+        received_bytes_max: TO_WORKER_BYTES_MAX,
+        sent_bytes_max: FROM_WORKER_BYTES_MAX,
+    };
+    /// Both ends of the link to a compile child.
+    pub const COMPILE: Self = Self {
+        received_bytes_max: COMPILE_BYTES_MAX,
+        sent_bytes_max: COMPILE_BYTES_MAX,
+    };
+}
 /// `[payload bytes, files]`, both `u32` in native order: both ends are on one machine.
 const HEADER_BYTES: usize = 8;
 
@@ -47,7 +73,7 @@ pub enum FrameError {
         bytes: usize,
         /// Open files.
         files: usize,
-        /// The longest payload taken here.
+        /// The longest payload that is sent or taken here.
         bytes_max: usize,
     },
     /// Not what the other end of the same build would send.
@@ -55,23 +81,21 @@ pub enum FrameError {
     Malformed(#[from] postcard::Error),
 }
 
-/// Makes a connected socket into its two halves. The reader takes payloads of at most `received_bytes_max` bytes.
+/// Makes a connected socket into its two halves.
 ///
 /// # Errors
 /// If the socket cannot be made non-blocking or registered; must be called inside a tokio runtime.
-pub fn split(
-    socket: StdUnixStream,
-    received_bytes_max: usize,
-) -> io::Result<(LinkReader, LinkWriter)> {
+pub fn split(socket: StdUnixStream, bounds: FrameBounds) -> io::Result<(LinkReader, LinkWriter)> {
     socket.set_nonblocking(true)?;
     let socket = Arc::new(UnixStream::from_std(socket)?);
     Ok((
         LinkReader {
             socket: Arc::clone(&socket),
-            received_bytes_max,
+            received_bytes_max: bounds.received_bytes_max,
         },
         LinkWriter {
             socket,
+            sent_bytes_max: bounds.sent_bytes_max,
             frame: Vec::new(),
         },
     ))
@@ -86,6 +110,7 @@ pub struct LinkReader {
 /// The sending half.
 pub struct LinkWriter {
     socket: Arc<UnixStream>,
+    sent_bytes_max: usize,
     frame: Vec<u8>,
 }
 
@@ -93,7 +118,8 @@ impl LinkWriter {
     /// Sends one message with open files.
     ///
     /// # Errors
-    /// [`FrameError::Closed`] once the other end is gone; the link is of no use after any error.
+    /// [`FrameError::TooLarge`] for what the other end would not take: nothing was sent, and the link goes on.
+    /// [`FrameError::Closed`] once the other end is gone; the link is of no use after any other error.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped half-way, the stream ends inside a frame. Called from one task that owns it.
@@ -110,9 +136,9 @@ impl LinkWriter {
         let too_large = FrameError::TooLarge {
             bytes: payload,
             files: files.len(),
-            bytes_max: TO_WORKER_BYTES_MAX,
+            bytes_max: self.sent_bytes_max,
         };
-        if payload > TO_WORKER_BYTES_MAX || files.len() > FILES_MAX {
+        if payload > self.sent_bytes_max || files.len() > FILES_MAX {
             return Err(too_large);
         }
         let (Ok(payload), Ok(count)) = (u32::try_from(payload), u32::try_from(files.len())) else {
@@ -250,11 +276,18 @@ mod tests {
 
     use super::*;
 
+    fn both(bytes_max: usize) -> FrameBounds {
+        FrameBounds {
+            received_bytes_max: bytes_max,
+            sent_bytes_max: bytes_max,
+        }
+    }
+
     fn pair() -> ((LinkReader, LinkWriter), (LinkReader, LinkWriter)) {
         let (a, b) = StdUnixStream::pair().unwrap();
         (
-            split(a, TO_WORKER_BYTES_MAX).unwrap(),
-            split(b, TO_WORKER_BYTES_MAX).unwrap(),
+            split(a, FrameBounds::CONTROL).unwrap(),
+            split(b, FrameBounds::WORKER).unwrap(),
         )
     }
 
@@ -284,7 +317,7 @@ mod tests {
     #[tokio::test]
     async fn a_frame_larger_than_the_socket_buffer_arrives_whole() {
         let ((_, mut writer), (mut reader, _)) = pair();
-        let sent: Vec<u32> = (0..1_000_000).collect();
+        let sent: Vec<u32> = (0..900_000).collect();
         let (sending, received) =
             tokio::join!(writer.send(&sent, &[]), reader.receive::<Vec<u32>>());
         sending.unwrap();
@@ -314,7 +347,7 @@ mod tests {
         ] {
             for announced in [u32::try_from(bytes_max).unwrap() + 1, u32::MAX] {
                 let (mut a, b) = StdUnixStream::pair().unwrap();
-                let (mut reader, _writer) = split(b, bytes_max).unwrap();
+                let (mut reader, _writer) = split(b, both(bytes_max)).unwrap();
                 a.write_all(&pack(announced, 0)).unwrap();
                 let error = reader.receive::<String>().await.unwrap_err();
                 assert_eq!(
@@ -329,15 +362,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_as_long_as_is_taken_arrives() {
+    async fn a_frame_as_long_as_is_taken_arrives_and_a_longer_one_is_not_sent() {
         let (a, b) = StdUnixStream::pair().unwrap();
-        let (_, mut writer) = split(a, 0).unwrap();
-        let (mut reader, _) = split(b, 1000).unwrap();
+        let (_, mut writer) = split(a, both(1000)).unwrap();
+        let (mut reader, _) = split(b, both(1000)).unwrap();
         // Postcard puts the length, in two bytes, before the text.
         let (fits, longer) = ("x".repeat(998), "x".repeat(999));
-        writer.send(&fits, &[]).await.unwrap();
-        assert_eq!(reader.receive::<String>().await.unwrap().0, fits);
-        writer.send(&longer, &[]).await.unwrap();
+        for _ in 0..2 {
+            assert!(matches!(
+                writer.send(&longer, &[]).await,
+                Err(FrameError::TooLarge {
+                    bytes: 1001,
+                    bytes_max: 1000,
+                    ..
+                })
+            ));
+            writer.send(&fits, &[]).await.unwrap();
+            assert_eq!(reader.receive::<String>().await.unwrap().0, fits);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_longer_than_is_taken_ends_the_link() {
+        let (a, b) = StdUnixStream::pair().unwrap();
+        let (_, mut writer) = split(a, both(2000)).unwrap();
+        let (mut reader, _) = split(b, both(1000)).unwrap();
+        writer.send(&"x".repeat(999), &[]).await.unwrap();
         assert!(matches!(
             reader.receive::<String>().await,
             Err(FrameError::TooLarge {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::confine::{InForce, Orders};
 use crate::engine::EngineShape;
 
 /// The name of an artifact: SHA-256 over the component's digest, the engine's compatibility hash and wasmtime's
@@ -32,7 +33,8 @@ impl World {
 /// From control to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// First and once; the frame carries the listening sockets, one thread's worth after another.
+    /// First and once; the frame carries the folder of artifacts, the flight record, then the listening sockets, one
+    /// thread's worth after another.
     Start(WorkerStart),
     /// Changes to the routing table, to be applied whole and acknowledged.
     Table {
@@ -42,6 +44,8 @@ pub enum ToWorker {
         full: bool,
         /// In order.
         changes: Vec<TableChange>,
+        /// Whether the rest follows in the next message of this kind; applied with the last.
+        more: bool,
     },
     /// The answer to [`ToControl::NeedArtifact`]; with a file where it is available.
     Artifact {
@@ -49,6 +53,13 @@ pub enum ToWorker {
         name: ArtifactName,
         /// Why there is no file.
         refused: Option<String>,
+    },
+    /// How short of memory the node is.
+    Pressure {
+        /// Components that nobody asked for in so many seconds are dropped; `None` keeps them.
+        drop_idle_s: Option<u32>,
+        /// New requests of tenants with a priority class below this are refused.
+        shed_below_class: u64,
     },
     /// Answer with a [`ToControl::Report`] now.
     Report,
@@ -59,8 +70,8 @@ pub enum ToWorker {
 /// From a worker to control.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToControl {
-    /// Accepting connections.
-    Ready,
+    /// Accepting connections, confined so.
+    Ready(InForce),
     /// The table of this revision is served from now on.
     TableApplied {
         /// As in [`ToWorker::Table`].
@@ -71,6 +82,8 @@ pub enum ToControl {
         /// The artifact.
         name: ArtifactName,
     },
+    /// The first of the tenants that the next report is about.
+    Counts(Vec<TenantCounts>),
     /// What happened since the last report.
     Report(WorkerReport),
     /// Lines that guests wrote.
@@ -84,6 +97,10 @@ pub struct WorkerStart {
     pub shape: EngineShape,
     /// Threads that own connections and guests.
     pub threads: u32,
+    /// How it is to confine itself before it accepts.
+    pub orders: Orders,
+    /// What guests' clocks are rounded down to, in microseconds.
+    pub guest_clock_resolution_us: u32,
     /// Listening sockets a thread: the frame carries `threads` times as many.
     pub listeners_per_thread: u32,
     /// Most open connections.
@@ -100,6 +117,14 @@ pub struct WorkerStart {
     pub drain_ms_max: u64,
     /// Most components loaded at once.
     pub resident_max: u32,
+    /// Memory of all guests together, in bytes.
+    pub guest_memory_bytes_max: u64,
+    /// Loaded components, in bytes.
+    pub code_bytes_max: u64,
+    /// Buffers of connections and requests, in bytes.
+    pub buffer_bytes_max: u64,
+    /// Most open connections of one client address.
+    pub client_connections_max: u32,
     /// The least severe level the worker logs at.
     pub log_level: String,
     /// Whether the worker logs JSON.
@@ -115,6 +140,13 @@ pub enum TableChange {
         tenant: String,
         /// What holds from now on.
         limits: TenantLimits,
+    },
+    /// A tenant is not served for a while: the worker died in its guests. Comes after the tenant.
+    Quarantined {
+        /// Its name.
+        tenant: String,
+        /// How long from now, in milliseconds.
+        ms: u64,
     },
     /// A tenant is gone; its routes went before it.
     TenantGone {
@@ -159,10 +191,56 @@ pub struct ModuleTarget {
 pub struct TenantLimits {
     /// Linear memory of one instance, in bytes.
     pub instance_memory_bytes_max: u64,
+    /// Linear memory and tables of all instances, in bytes.
+    pub memory_bytes_max: u64,
+    /// The part of it that is set aside, in bytes.
+    pub memory_guaranteed_bytes: u64,
+    /// Whether growth that is refused ends the guest.
+    pub memory_refused_traps: bool,
+    /// 0 is shed first when the node is short of memory.
+    pub priority_class: u64,
+    /// Handles of one instance.
+    pub instance_handles_max: u64,
+    /// Bytes beyond its memory that one instance hands over in a call.
+    pub instance_hostcall_bytes_max: u64,
+    /// CPU time of one request, in milliseconds.
+    pub request_cpu_ms_max: u64,
+    /// Weight among tenants that want to run.
+    pub cpu_share: u64,
+    /// CPU time a second, in milliseconds.
+    pub cpu_ms_per_s_max: u64,
+    /// CPU time at once, in milliseconds.
+    pub cpu_burst_ms_max: u64,
     /// From admission to the last response byte, in milliseconds.
     pub request_deadline_ms_max: u64,
+    /// From admission to the response head, in milliseconds.
+    pub response_head_ms_max: u64,
+    /// Without a byte of either body after that, in milliseconds.
+    pub stream_idle_ms_max: u64,
     /// Requests under way at once.
     pub concurrent_requests_max: u64,
+    /// Requests that wait for such a place.
+    pub waiting_requests_max: u64,
+    /// How long each waits, in milliseconds.
+    pub waiting_ms_max: u64,
+    /// Connections whose last request was the tenant's.
+    pub connections_max: u64,
+    /// Requests a second, in the long run.
+    pub requests_per_s_max: u64,
+    /// Requests at once.
+    pub requests_burst_max: u64,
+    /// Request body bytes a second.
+    pub request_bytes_per_s_max: u64,
+    /// Response body bytes a second.
+    pub response_bytes_per_s_max: u64,
+    /// Bytes of a request's target.
+    pub url_bytes_max: u64,
+    /// Bytes of a request's fields.
+    pub request_header_bytes_max: u64,
+    /// Bytes of a response's fields.
+    pub response_header_bytes_max: u64,
+    /// Traps and kills in a row before the tenant rests; 0 is never.
+    pub failures_in_a_row_max: u64,
     /// In bytes.
     pub request_body_bytes_max: u64,
     /// In bytes.
@@ -194,6 +272,10 @@ pub struct WorkerReport {
     pub loads: u64,
     /// Evictions since the last report.
     pub evictions: u64,
+    /// What the loaded components take, in bytes.
+    pub resident_bytes: u64,
+    /// What connections and requests are charged with for buffers, in bytes.
+    pub buffer_bytes: u64,
     /// Seconds that loads took, one entry a load, in microseconds.
     pub load_us: Vec<u64>,
 }
@@ -215,8 +297,14 @@ pub struct TenantCounts {
     pub cpu_us: u64,
     /// Requests under way now.
     pub concurrent_requests: u64,
-    /// Linear memory live now, in bytes.
+    /// Requests that wait for a place now.
+    pub waiting_requests: u64,
+    /// Connections whose last request was the tenant's, now.
+    pub connections: u64,
+    /// Linear memory and tables live now, in bytes.
     pub memory_bytes: u64,
+    /// How long the tenant still rests after failures, in milliseconds; 0 if it is served.
+    pub quarantine_left_ms: u64,
     /// Log bytes dropped.
     pub log_bytes_dropped: u64,
     /// Request durations: a count per bucket of the duration histogram, the last one above all bounds.

@@ -6,14 +6,14 @@
 //!
 //! Promises order, and that a file arrives with its frame. Never carries a secret towards a worker.
 
+pub mod flight;
 mod frame;
 mod message;
+mod pieces;
 
-pub use frame::{
-    COMPILE_BYTES_MAX, FROM_WORKER_BYTES_MAX, FrameError, LinkReader, LinkWriter,
-    TO_WORKER_BYTES_MAX, split,
-};
+pub use frame::{FILES_MAX, FrameBounds, FrameError, LinkReader, LinkWriter, split};
 pub use message::{
     ArtifactName, GuestLine, ModuleTarget, TableChange, TenantCounts, TenantLimits, ToControl,
     ToWorker, WorkerReport, WorkerStart, World,
 };
+pub use pieces::{Counts, lines_in_one_frame, report, table};

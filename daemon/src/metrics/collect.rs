@@ -8,8 +8,9 @@ use prometheus::proto::MetricFamily;
 
 use super::counts::{Counts, STATUS_CLASSES, seconds};
 use super::family::{self, Samples};
-use super::labels::{ArtifactState, CompileOutcome, UploadEnd};
+use super::labels::{ArtifactState, CompileOutcome, PressureStep, UploadEnd};
 use super::state::{Live, OTHER, State, StoreFigures};
+use crate::confine::FilterState;
 use crate::quota::Refusal;
 
 /// The label of requests that belong to no tenant.
@@ -63,6 +64,7 @@ fn tenants(samples: &mut Samples, state: &State) {
     }
     one_tenant(samples, OTHER, &state.other, state.other_live());
     refusals(samples, NO_TENANT, &state.unrouted);
+    samples.count(&family::WORKER_CRASHES, &[NO_TENANT], state.worker_crashes);
     samples.count(&family::LOG_LINES_DROPPED, &[], state.log_lines_dropped);
 }
 
@@ -87,7 +89,12 @@ fn one_tenant(samples: &mut Samples, tenant: &str, counts: &Counts, live: Live) 
     samples.number(&family::GUEST_CPU, &label, seconds(counts.cpu_us));
     samples.count(&family::GUEST_MEMORY, &label, live.memory_bytes);
     samples.count(&family::CONCURRENT_REQUESTS, &label, live.requests);
+    samples.count(&family::WAITING_REQUESTS, &label, live.waiting);
+    samples.count(&family::TENANT_CONNECTIONS, &label, live.connections);
+    let rests = u64::from(live.quarantine_left_ms > 0);
+    samples.count(&family::QUARANTINED, &label, rests);
     samples.count(&family::LOG_BYTES_DROPPED, &label, counts.log_bytes_dropped);
+    samples.count(&family::WORKER_CRASHES, &label, counts.worker_crashes);
 }
 
 /// Every reason for every tenant, also those that never occurred: a rate needs the zero before the first one.
@@ -105,11 +112,31 @@ fn worker(samples: &mut Samples, state: &State) {
         state.worker.resident_modules,
     );
     samples.count(&family::CONNECTIONS, &[], state.worker.connections);
+    samples.count(&family::RESIDENT_BYTES, &[], state.worker.resident_bytes);
+    samples.count(&family::BUFFER_BYTES, &[], state.worker.buffer_bytes);
+    let available = f64::from(state.available_percent) / 100.0;
+    samples.number(&family::MEMORY_AVAILABLE, &[], available);
+    for (step, count) in PressureStep::ALL.iter().zip(&state.pressure_steps) {
+        let is_at = u64::from(*step == state.pressure);
+        samples.count(&family::PRESSURE_STEP, &[step.word()], is_at);
+        samples.count(&family::PRESSURE_STEPS, &[step.word()], *count);
+    }
     samples.count(&family::LOADS, &[], state.loads);
     samples.histogram(&family::LOAD_DURATION, &[], &state.load_durations);
     samples.count(&family::EVICTIONS, &[], state.evictions);
     samples.count(&family::WORKER_READY, &[], u64::from(state.worker_ready));
     samples.count(&family::WORKER_RESTARTS, &[], state.worker_restarts);
+    let confined = &state.worker_confined;
+    let barriers = [
+        ("filter", confined.filter == FilterState::Enforced),
+        ("landlock", confined.landlock_abi > 0),
+        ("user", confined.user != 0),
+        ("capabilities", confined.without_capabilities),
+    ];
+    for (barrier, stands) in barriers {
+        let stands = state.worker_ready && stands;
+        samples.count(&family::CONFINED, &[barrier], u64::from(stands));
+    }
     samples.count(&family::ENTRIES_IGNORED, &[], state.entries_ignored);
     if let Some(at) = state.last_report {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -83,6 +83,7 @@ pub(super) struct Counts {
     pub(super) response_body_bytes: u64,
     pub(super) cpu_us: u64,
     pub(super) log_bytes_dropped: u64,
+    pub(super) worker_crashes: u64,
     pub(super) durations: Histogram,
     pub(super) status_classes: [u64; STATUS_CLASSES.len()],
 }
@@ -96,6 +97,7 @@ impl Default for Counts {
             response_body_bytes: 0,
             cpu_us: 0,
             log_bytes_dropped: 0,
+            worker_crashes: 0,
             durations: Histogram::new(&DURATION_BUCKETS_S),
             status_classes: [0; STATUS_CLASSES.len()],
         }
@@ -125,6 +127,7 @@ impl Counts {
         raise(&mut self.response_body_bytes, more.response_body_bytes);
         raise(&mut self.cpu_us, more.cpu_us);
         raise(&mut self.log_bytes_dropped, more.log_bytes_dropped);
+        raise(&mut self.worker_crashes, more.worker_crashes);
         self.durations
             .add(&more.durations.buckets, more.durations.sum_us);
         raise_each(&mut self.status_classes, &more.status_classes);

@@ -49,20 +49,30 @@ families! {
         REQUEST_BODY_BYTES: COUNTER "littoral_request_body_bytes_total" ["tenant"] "bytes" "Request body bytes taken from clients.";
         RESPONSE_BODY_BYTES: COUNTER "littoral_response_body_bytes_total" ["tenant"] "bytes" "Response body bytes sent to clients.";
         GUEST_CPU: COUNTER "littoral_guest_cpu_seconds_total" ["tenant"] "seconds" "Time spent running guests.";
-        GUEST_MEMORY: GAUGE "littoral_guest_memory_bytes" ["tenant"] "bytes" "Linear memory of live instances, as of the worker's last report.";
+        GUEST_MEMORY: GAUGE "littoral_guest_memory_bytes" ["tenant"] "bytes" "Linear memory and tables of live instances, as of the worker's last report.";
         CONCURRENT_REQUESTS: GAUGE "littoral_concurrent_requests" ["tenant"] "requests" "Requests under way, as of the worker's last report.";
+        WAITING_REQUESTS: GAUGE "littoral_waiting_requests" ["tenant"] "requests" "Requests that wait for a place among those, as of the worker's last report.";
+        TENANT_CONNECTIONS: GAUGE "littoral_tenant_connections" ["tenant"] "connections" "Open client connections whose last request was the tenant's, as of the worker's last report.";
+        QUARANTINED: GAUGE "littoral_tenant_quarantined" ["tenant"] "1 or 0" "Whether the tenant rests because its guests failed over and over, as of the worker's last report.";
         LOG_BYTES_DROPPED: COUNTER "littoral_log_dropped_bytes_total" ["tenant"] "bytes" "Bytes of guest output that the rate and line limits dropped.";
         LOG_LINES_DROPPED: COUNTER "littoral_log_dropped_lines_total" [] "lines" "Guest lines that reached control for a tenant that is not there.";
 
         INSTANCES: GAUGE "littoral_instances" [] "instances" "Live instances, as of the worker's last report.";
         RESIDENT_MODULES: GAUGE "littoral_resident_modules" [] "modules" "Loaded components, as of the worker's last report.";
         CONNECTIONS: GAUGE "littoral_connections" [] "connections" "Open client connections, as of the worker's last report.";
+        RESIDENT_BYTES: GAUGE "littoral_resident_bytes" [] "bytes" "Loaded components, their files and what links them, as of the worker's last report.";
+        BUFFER_BYTES: GAUGE "littoral_buffer_bytes" [] "bytes" "What connections and requests are charged with for buffers, as of the worker's last report.";
+        MEMORY_AVAILABLE: GAUGE "littoral_memory_available_ratio" [] "1" "Memory available to the node, of what its box or control group has.";
+        PRESSURE_STEP: GAUGE "littoral_memory_pressure_step" ["step"] "1 or 0" "Which step the node has taken against a lack of memory: 1 for the one it is at.";
+        PRESSURE_STEPS: COUNTER "littoral_memory_pressure_steps_total" ["step"] "steps" "Steps taken against a lack of memory.";
         LOADS: COUNTER "littoral_artifact_loads_total" [] "loads" "Artifacts that a worker loaded.";
         LOAD_DURATION: HISTOGRAM "littoral_artifact_load_duration_seconds" [] "seconds" "Time a worker took to load an artifact.";
         EVICTIONS: COUNTER "littoral_artifact_evictions_total" [] "evictions" "Loaded components that made room for others.";
 
         WORKER_READY: GAUGE "littoral_worker_ready" [] "1 or 0" "Whether a worker accepts connections.";
         WORKER_RESTARTS: COUNTER "littoral_worker_restarts_total" [] "restarts" "Workers that took the place of one that ended by itself.";
+        WORKER_CRASHES: COUNTER "littoral_worker_crashes_total" ["tenant"] "workers" "Workers that a fault or an abort ended in a guest of the tenant; without a tenant where nobody knows in whose, or in none.";
+        CONFINED: GAUGE "littoral_worker_barrier" ["barrier"] "1 or 0" "Whether a barrier between guests' code and the box stands in the worker.";
         LAST_REPORT: GAUGE "littoral_worker_last_report_timestamp_seconds" [] "seconds since 1970" "When a worker last reported; absent until one did.";
         ENTRIES_IGNORED: COUNTER "littoral_worker_report_ignored_entries_total" [] "entries" "Parts of worker reports that control has no name for: above zero, worker and control are of two builds or the worker is not itself.";
 

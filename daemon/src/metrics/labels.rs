@@ -47,6 +47,22 @@ closed_list! {
 }
 
 closed_list! {
+    /// What the node does about a lack of memory; each step includes those before it.
+    #[derive(Default, PartialOrd, Ord)]
+    PressureStep {
+        /// There is enough.
+        #[default]
+        None = "none",
+        /// Drop components that stand ready unused, and the memory kept for their instances.
+        Shrink = "shrink",
+        /// Drop all code that is not in use.
+        Evict = "evict",
+        /// Refuse new requests of the lowest classes.
+        Shed = "shed",
+    }
+}
+
+closed_list! {
     /// What happened to an artifact.
     ArtifactState {
         /// Made from an upload.
@@ -132,7 +148,12 @@ impl From<&PlaneError> for UploadEnd {
             | E::DoesNotCompile { .. } => Self::Component,
             E::CompileTooCostly { .. } => Self::TooCostly,
             E::UploadsBusy { .. } | E::CompileQueueFull { .. } | E::Draining => Self::Busy,
-            E::StoreUnavailable | E::Internal { .. } => Self::Failed,
+            E::StoreUnavailable
+            | E::OutcomeUnknown
+            | E::StateFull { .. }
+            | E::DiskFull
+            | E::ChangeTooLarge { .. }
+            | E::Internal { .. } => Self::Failed,
         }
     }
 }

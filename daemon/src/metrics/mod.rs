@@ -26,9 +26,10 @@ use std::time::{Duration, SystemTime};
 
 use prometheus::{Registry, TextEncoder};
 
-pub use labels::{ArtifactState, CompileOutcome, UploadEnd};
+pub use labels::{ArtifactState, CompileOutcome, PressureStep, UploadEnd};
 pub use state::{StoreFigures, TenantTotals};
 
+use crate::confine::InForce;
 use crate::link::WorkerReport;
 use collect::StateCollector;
 use process::ProcessCollector;
@@ -95,6 +96,16 @@ impl Metrics {
         state.worker_restarts = state.worker_restarts.saturating_add(1);
     }
 
+    /// A worker crashed, in a guest of `tenant`, which is there, or in nobody's for certain.
+    pub fn worker_crashed(&self, tenant: Option<&str>) {
+        self.lock().worker_crashed(tenant);
+    }
+
+    /// What confines the worker.
+    pub fn worker_confined(&self, in_force: InForce) {
+        self.lock().worker_confined = in_force;
+    }
+
     /// Whether the worker accepts connections.
     pub fn worker_ready(&self, ready: bool) {
         self.lock().worker_ready = ready;
@@ -149,6 +160,11 @@ impl Metrics {
     /// What opening the store had to mend: a word from the store's closed list.
     pub fn recovery(&self, label: &'static str) {
         self.lock().recovery = Some(label);
+    }
+
+    /// How short of memory the node is: what it does about it, and what it and its group have available.
+    pub fn memory_pressure(&self, step: PressureStep, available_percent: u32) {
+        self.lock().pressure(step, available_percent);
     }
 
     /// So many guest lines of tenants that are not there were dropped.

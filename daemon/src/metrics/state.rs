@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::counts::{Counts, Histogram, add_refusals, raise};
-use super::labels::{ArtifactState, CompileOutcome, UploadEnd};
+use super::labels::{ArtifactState, CompileOutcome, PressureStep, UploadEnd};
+use crate::confine::InForce;
 use crate::link::WorkerReport;
 use crate::quota::Refusal;
 
@@ -37,7 +38,13 @@ pub struct TenantTotals {
     pub cpu_us: u64,
     /// Requests under way as of the last report.
     pub concurrent_requests: u64,
-    /// Linear memory live as of the last report, in bytes.
+    /// Requests that waited for a place as of the last report.
+    pub waiting_requests: u64,
+    /// Connections whose last request was the tenant's, as of the last report.
+    pub connections: u64,
+    /// How long the tenant then still rested after failures, in milliseconds.
+    pub quarantine_left_ms: u64,
+    /// Linear memory and tables live as of the last report, in bytes.
     pub memory_bytes: u64,
     /// Log bytes that the rate limit dropped.
     pub log_bytes_dropped: u64,
@@ -72,12 +79,18 @@ pub struct StoreFigures {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Live {
     pub(super) requests: u64,
+    pub(super) waiting: u64,
+    pub(super) connections: u64,
+    pub(super) quarantine_left_ms: u64,
     pub(super) memory_bytes: u64,
 }
 
 impl Live {
     fn add(&mut self, more: Self) {
         raise(&mut self.requests, more.requests);
+        raise(&mut self.waiting, more.waiting);
+        raise(&mut self.connections, more.connections);
+        self.quarantine_left_ms = self.quarantine_left_ms.max(more.quarantine_left_ms);
         raise(&mut self.memory_bytes, more.memory_bytes);
     }
 }
@@ -97,6 +110,8 @@ pub(super) struct Tenant {
 pub(super) struct WorkerLive {
     pub(super) instances: u64,
     pub(super) resident_modules: u64,
+    pub(super) resident_bytes: u64,
+    pub(super) buffer_bytes: u64,
     pub(super) connections: u64,
 }
 
@@ -123,6 +138,12 @@ pub(super) struct State {
     pub(super) worker: WorkerLive,
     pub(super) worker_ready: bool,
     pub(super) worker_restarts: u64,
+    pub(super) available_percent: u32,
+    pub(super) pressure: PressureStep,
+    pub(super) pressure_steps: Vec<u64>,
+    /// Of guests that are nobody's for certain.
+    pub(super) worker_crashes: u64,
+    pub(super) worker_confined: InForce,
     pub(super) loads: u64,
     pub(super) evictions: u64,
     pub(super) load_durations: Histogram,
@@ -153,6 +174,11 @@ impl State {
             worker: WorkerLive::default(),
             worker_ready: false,
             worker_restarts: 0,
+            available_percent: 100,
+            pressure: PressureStep::None,
+            pressure_steps: vec![0; PressureStep::ALL.len()],
+            worker_crashes: 0,
+            worker_confined: InForce::default(),
             loads: 0,
             evictions: 0,
             load_durations: Histogram::new(&LOAD_BUCKETS_S),
@@ -177,6 +203,9 @@ impl State {
         for counts in &report.tenants {
             let live = Live {
                 requests: counts.concurrent_requests,
+                waiting: counts.waiting_requests,
+                connections: counts.connections,
+                quarantine_left_ms: counts.quarantine_left_ms,
                 memory_bytes: counts.memory_bytes,
             };
             let ignored = if known(&counts.tenant) {
@@ -201,6 +230,8 @@ impl State {
         self.worker = WorkerLive {
             instances: report.instances,
             resident_modules: report.resident_modules,
+            resident_bytes: report.resident_bytes,
+            buffer_bytes: report.buffer_bytes,
             connections: report.connections,
         };
         raise(&mut self.loads, report.loads);
@@ -209,6 +240,27 @@ impl State {
             self.load_durations.observe(Duration::from_micros(*us));
         }
         self.last_report = Some(now);
+    }
+
+    pub(super) fn pressure(&mut self, step: PressureStep, available_percent: u32) {
+        self.available_percent = available_percent;
+        if step != self.pressure {
+            self.pressure = step;
+            if let Some(count) = self.pressure_steps.get_mut(step.index()) {
+                raise(count, 1);
+            }
+        }
+    }
+
+    /// A worker died, in a guest of this tenant, which is there, or nobody knows in whose.
+    pub(super) fn worker_crashed(&mut self, tenant: Option<&str>) {
+        let Some(name) = tenant else {
+            return raise(&mut self.worker_crashes, 1);
+        };
+        self.give_label(name);
+        let tenant = self.tenants.entry(name.to_owned()).or_default();
+        let counts = tenant.labelled.as_mut().unwrap_or(&mut self.other);
+        raise(&mut counts.worker_crashes, 1);
     }
 
     /// Gives a tenant a label of its own if it has none and one is free.
@@ -275,6 +327,9 @@ impl State {
             response_body_bytes: used.response_body_bytes,
             cpu_us: used.cpu_us,
             concurrent_requests: tenant.live.requests,
+            waiting_requests: tenant.live.waiting,
+            connections: tenant.live.connections,
+            quarantine_left_ms: tenant.live.quarantine_left_ms,
             memory_bytes: tenant.live.memory_bytes,
             log_bytes_dropped: used.log_bytes_dropped,
         }

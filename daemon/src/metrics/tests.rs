@@ -28,6 +28,9 @@ fn counts(tenant: &str, n: u64) -> TenantCounts {
         request_body_bytes: 10 * n,
         response_body_bytes: 100 * n,
         cpu_us: 1_500_000 * n,
+        waiting_requests: 0,
+        connections: 0,
+        quarantine_left_ms: 0,
         concurrent_requests: n,
         memory_bytes: 65_536 * n,
         log_bytes_dropped: 7 * n,
@@ -46,6 +49,8 @@ fn report(tenants: Vec<TenantCounts>) -> WorkerReport {
         connections: 9,
         loads: 2,
         evictions: 1,
+        resident_bytes: 300_000,
+        buffer_bytes: 16_384,
         // The first is as long as a bound, which is in the bucket below it.
         load_us: vec![500, 30_000],
     }

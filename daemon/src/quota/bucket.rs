@@ -30,6 +30,23 @@ impl TokenBucket {
         true
     }
 
+    /// Whole tokens that are there.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// How long until `wanted` tokens are there, as of the last call of [`TokenBucket::take`].
+    #[must_use]
+    pub fn wait(&self, wanted: u64, rate_per_s: u64, now: Instant) -> Duration {
+        let missing = u128::from(wanted.saturating_sub(self.tokens));
+        let nanos = (missing * 1_000_000_000)
+            .checked_div(u128::from(rate_per_s))
+            .and_then(|nanos| u64::try_from(nanos).ok())
+            .map_or(Duration::MAX, Duration::from_nanos);
+        nanos.saturating_sub(now.saturating_duration_since(self.refilled_at))
+    }
+
     fn refill(&mut self, rate_per_s: u64, burst: u64, now: Instant) {
         let elapsed = now.saturating_duration_since(self.refilled_at);
         let earned = u64::try_from(
@@ -61,6 +78,7 @@ mod tests {
         let mut bucket = TokenBucket::full(10, now);
         assert!(bucket.take(10, 5, 10, now));
         assert!(!bucket.take(1, 5, 10, now));
+        assert_eq!(bucket.wait(2, 5, now), Duration::from_millis(400));
         assert!(bucket.take(1, 5, 10, now + Duration::from_millis(200)));
         assert!(!bucket.take(1, 5, 10, now + Duration::from_millis(399)));
         assert!(bucket.take(1, 5, 10, now + Duration::from_millis(400)));

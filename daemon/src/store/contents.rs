@@ -78,13 +78,13 @@ impl Contents {
         Ok(node.record)
     }
 
-    /// The sequence numbers of the audit entries, oldest first.
-    pub(super) fn audit_seqs(&self) -> impl Iterator<Item = u64> + '_ {
+    /// The sequence numbers of the audit entries, oldest first, each with what it counts for.
+    pub(super) fn audit_entries(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.0
-            .keys()
-            .filter(|key| Key::is_audit(key))
-            .filter_map(|key| match Key::decode(key) {
-                Ok(Key::Audit { seq }) => Some(seq),
+            .iter()
+            .filter(|(key, _)| Key::is_audit(key))
+            .filter_map(|(key, value)| match Key::decode(key) {
+                Ok(Key::Audit { seq }) => Some((seq, entry_bytes(key.len(), value.len()))),
                 _ => None,
             })
     }

@@ -73,7 +73,7 @@ use contents::Write;
 use error::{chain, io_error};
 use ledger::Reader;
 use recover::Recovered;
-use writer::{Bounds, Counters, Prepared, Submitted, Writer};
+use writer::{AuditLog, Bounds, Counters, Prepared, Submitted, Writer};
 
 /// The number of a committed transaction.
 pub type Seq = u64;
@@ -100,6 +100,8 @@ pub struct StoreOptions {
     pub cache_mib: u32,
     /// Audit entries that are kept; older ones go with the change that adds a new one.
     pub audit_entries_max: usize,
+    /// Bytes that audit entries may come to: beyond, older ones go in the same way.
+    pub audit_bytes_max: u64,
     /// Bytes that must be free on the disk before anything is written.
     pub reserve_bytes: u64,
     /// The most the control state may come to, in bytes; it is held in memory once while the store is opened.
@@ -107,13 +109,14 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// The defaults for a small box: 8 MiB of cache, 10,000 audit entries, 16 MiB of reserve, 64 MiB of state.
+    /// The defaults for a small box: 8 MiB of cache, 10,000 audit entries in 16 MiB, 16 MiB of reserve, 64 MiB of state.
     #[must_use]
     pub fn at(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             cache_mib: 8,
             audit_entries_max: 10_000,
+            audit_bytes_max: 16 * 1024 * 1024,
             reserve_bytes: 16 * 1024 * 1024,
             contents_bytes_max: 64 * 1024 * 1024,
         }
@@ -269,10 +272,11 @@ impl Store {
             export,
             reader: Arc::clone(&reader),
             node: contents.node()?,
-            audit: contents.audit_seqs().collect(),
+            audit: AuditLog::new(contents.audit_entries()),
             contents_bytes: contents.bytes(),
             bounds: Bounds {
                 audit_entries_max: options.audit_entries_max,
+                audit_bytes_max: options.audit_bytes_max,
                 reserve_bytes: options.reserve_bytes,
                 contents_bytes_max: options.contents_bytes_max,
                 cache_bytes: options.cache_bytes(),

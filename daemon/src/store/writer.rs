@@ -63,6 +63,7 @@ pub(super) struct Counters {
 /// Bounds the writer keeps to.
 pub(super) struct Bounds {
     pub(super) audit_entries_max: usize,
+    pub(super) audit_bytes_max: u64,
     pub(super) reserve_bytes: u64,
     pub(super) contents_bytes_max: u64,
     pub(super) cache_bytes: u64,
@@ -75,8 +76,7 @@ pub(super) struct Writer {
     pub(super) export: Export,
     pub(super) reader: Arc<ArcSwapOption<Reader>>,
     pub(super) node: NodeRecord,
-    /// The audit entries that are kept, oldest first.
-    pub(super) audit: VecDeque<Seq>,
+    pub(super) audit: AuditLog,
     pub(super) contents_bytes: u64,
     pub(super) bounds: Bounds,
     pub(super) condition: Arc<Condition>,
@@ -90,8 +90,68 @@ struct Group {
     merged: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     answers: Vec<(Seq, oneshot::Sender<Result<Seq, StoreError>>)>,
     node: NodeRecord,
-    audit: VecDeque<Seq>,
+    audit: AuditChange,
     contents_bytes: u64,
+}
+
+/// The audit entries that are kept, oldest first, each with what it counts for.
+#[derive(Debug, Default)]
+pub(super) struct AuditLog {
+    entries: VecDeque<(Seq, u64)>,
+    bytes: u64,
+}
+
+/// What a group adds to the audit log, and how many entries leave it at the old end for that.
+#[derive(Debug, Clone, Default)]
+struct AuditChange {
+    added: Vec<(Seq, u64)>,
+    added_bytes: u64,
+    dropped: usize,
+    dropped_bytes: u64,
+}
+
+impl AuditLog {
+    pub(super) fn new(entries: impl Iterator<Item = (Seq, u64)>) -> Self {
+        let entries: VecDeque<_> = entries.collect();
+        Self {
+            bytes: entries.iter().map(|(_, bytes)| bytes).sum(),
+            entries,
+        }
+    }
+
+    /// Adds an entry to a change, and drops the oldest until count and bytes are within the bounds: the new one stays,
+    /// whatever its size. Gives what was dropped.
+    fn add(&self, change: &mut AuditChange, entry: (Seq, u64), bounds: &Bounds) -> Vec<Seq> {
+        change.added.push(entry);
+        change.added_bytes += entry.1;
+        let mut oldest = self
+            .entries
+            .iter()
+            .chain(&change.added)
+            .copied()
+            .skip(change.dropped);
+        let mut count = self.entries.len() + change.added.len() - change.dropped;
+        let mut bytes = self.bytes + change.added_bytes - change.dropped_bytes;
+        let mut dropped = Vec::new();
+        while count > 1 && (count > bounds.audit_entries_max || bytes > bounds.audit_bytes_max) {
+            let Some((seq, entry_bytes)) = oldest.next() else {
+                break;
+            };
+            dropped.push(seq);
+            count -= 1;
+            bytes -= entry_bytes;
+            change.dropped_bytes += entry_bytes;
+        }
+        change.dropped += dropped.len();
+        dropped
+    }
+
+    fn apply(&mut self, change: AuditChange) {
+        self.entries.extend(change.added);
+        self.entries.drain(..change.dropped);
+        self.bytes += change.added_bytes;
+        self.bytes -= change.dropped_bytes;
+    }
 }
 
 impl Writer {
@@ -175,7 +235,7 @@ impl Writer {
             merged: BTreeMap::new(),
             answers: Vec::with_capacity(submitted.len()),
             node: self.node.clone(),
-            audit: self.audit.clone(),
+            audit: AuditChange::default(),
             contents_bytes: self.contents_bytes,
         };
         let reader = self
@@ -194,20 +254,16 @@ impl Writer {
             node.known_good_time_s = node
                 .known_good_time_s
                 .max(transaction.known_good_time_s.unwrap_or(0));
-            let mut audit = Vec::new();
-            if let Some(entry) = transaction.audit {
-                audit.push((Key::Audit { seq: node.seq }.encode(), Some(entry)));
-            }
-            let kept = group.audit.len() + audit.len();
-            let surplus = kept
-                .saturating_sub(self.bounds.audit_entries_max)
-                .min(group.audit.len());
-            let dropped = group.audit.iter().take(surplus);
-            audit.extend(dropped.map(|&seq| (Key::Audit { seq }.encode(), None)));
-
             let mut writes = transaction.writes;
-            let recorded = audit.first().is_some_and(|(_, value)| value.is_some());
-            writes.extend(audit);
+            let mut audit = group.audit.clone();
+            if let Some(entry) = transaction.audit {
+                let key = Key::Audit { seq: node.seq }.encode();
+                let bytes = entry_bytes(key.len(), entry.len());
+                let dropped = self.audit.add(&mut audit, (node.seq, bytes), &self.bounds);
+                writes.push((key, Some(entry)));
+                let dropped = dropped.into_iter().map(|seq| Key::Audit { seq }.encode());
+                writes.extend(dropped.map(|key| (key, None)));
+            }
             let sealed = seal(&node).map_err(|error| chain(&error))?;
             writes.push((Key::Node.encode(), Some(sealed)));
             for (_, value) in &mut writes {
@@ -222,8 +278,7 @@ impl Writer {
                 answer.send(Err(StoreError::Full { bytes, bytes_max })).ok();
                 continue;
             }
-            group.audit.drain(..surplus);
-            group.audit.extend(recorded.then_some(node.seq));
+            group.audit = audit;
             group.contents_bytes = bytes;
             group.merged.extend(writes.iter().cloned());
             group.answers.push((node.seq, answer));
@@ -261,7 +316,7 @@ impl Writer {
 
     fn acknowledge(&mut self, group: Group) {
         self.node = group.node;
-        self.audit = group.audit;
+        self.audit.apply(group.audit);
         self.contents_bytes = group.contents_bytes;
         self.condition.advance(self.node.seq);
         for (seq, answer) in group.answers {

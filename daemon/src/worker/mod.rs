@@ -1,16 +1,17 @@
 //! The worker process: runs guests, keeps nothing.
 //!
 //! Takes its link on standard input and everything else over it: listening sockets, settings, the routing table,
-//! artifacts as open files. Promises that it can be killed at any instant without loss. Holds no key, no token and no
-//! path; opens no file by name.
+//! artifacts as open files. Promises that it can be killed at any instant without loss, and that it is confined
+//! ([`crate::confine`]) before it accepts a connection. Holds no key, no token and no path; opens no file by name.
 
+mod crash;
 mod report;
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -18,19 +19,23 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasmtime::Engine;
 
-use crate::engine::{Resident, Ticker, runtime_config};
-use crate::gateway::{Acceptor, Gateway, LineSender, Settings, TableBuilder, TrustedProxies};
-use crate::host::linker;
+use crate::confine::{self, ConfineError, FilterState, InForce, Strictness};
+use crate::engine::{Resident, ResidentBounds, Ticker, runtime_config};
+use crate::gateway::{
+    Acceptor, Buffers, Compute, Gateway, GatewayParts, LineSender, Settings, TableBuilder,
+    TrustedProxies,
+};
+use crate::host::{ClockResolution, linker};
+use crate::link::flight::FlightRecord;
 use crate::link::{
-    FrameError, GuestLine, LinkReader, LinkWriter, TO_WORKER_BYTES_MAX, ToControl, ToWorker,
-    WorkerStart, split,
+    self, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter, ToControl, ToWorker,
+    WorkerReport, WorkerStart, lines_in_one_frame, split,
 };
 use crate::logging;
+use crate::quota::{RunQueue, VirtualClock};
 
 /// How often figures are sent without being asked for.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Log lines that travel in one frame.
-const LINES_PER_FRAME: usize = 512;
 /// Tasks polled between two looks at sockets and timers. tokio's default of 61 would let guests that compute hold
 /// back everybody else on the thread for as many ticks.
 const EVENT_INTERVAL: u32 = 8;
@@ -48,6 +53,10 @@ enum WorkerError {
     Engine(#[source] wasmtime::Error),
     #[error("a thread does not start")]
     Thread(#[source] std::io::Error),
+    #[error("the flight record cannot be used")]
+    FlightRecord(#[source] std::io::Error),
+    #[error("the worker cannot be confined")]
+    Confine(#[from] ConfineError),
 }
 
 /// The worker's whole life; the process ends with the code that this returns.
@@ -78,30 +87,52 @@ async fn run() -> Result<(), WorkerError> {
         .try_clone_to_owned()
         .map_err(WorkerError::NoLink)?;
     let (mut reader, writer) =
-        split(UnixStream::from(socket), TO_WORKER_BYTES_MAX).map_err(WorkerError::NoLink)?;
-    let (ToWorker::Start(start), sockets) = reader.receive().await? else {
+        split(UnixStream::from(socket), FrameBounds::WORKER).map_err(WorkerError::NoLink)?;
+    let (ToWorker::Start(start), files) = reader.receive().await? else {
+        return Err(WorkerError::NoStart);
+    };
+    let mut files = files.into_iter();
+    let (Some(artifacts), Some(record)) = (files.next(), files.next()) else {
         return Err(WorkerError::NoStart);
     };
     logging::start(&start.log_level, start.log_json, "worker");
     raise_descriptor_limit();
-
+    let record = FlightRecord::map(record).map_err(WorkerError::FlightRecord)?;
+    crash::mark_crashes();
+    let mut in_force = confine::give_up_privileges(start.orders)?;
+    // The engine opens what it needs of /proc.
     let engine = Engine::new(&runtime_config(&start.shape)).map_err(WorkerError::Engine)?;
+    confine::close_files(start.orders, Some(artifacts.as_fd()), &mut in_force)?;
+    drop(artifacts);
     let linker = linker(&engine).map_err(WorkerError::Engine)?;
     let ticker = Ticker::start(&engine).map_err(WorkerError::Thread)?;
     let (needs_sender, needs) = mpsc::unbounded_channel();
-    let resident_max = usize::try_from(start.resident_max).unwrap_or(usize::MAX);
-    let resident = Arc::new(Resident::new(engine, linker, needs_sender, resident_max));
+    let bounds = ResidentBounds {
+        components_max: usize::try_from(start.resident_max).unwrap_or(usize::MAX),
+        bytes_max: start.code_bytes_max,
+    };
+    let resident = Arc::new(Resident::new(engine, linker, needs_sender, bounds));
     let (lines_sender, lines) = LineSender::channel();
     let closing = CancellationToken::new();
     let tracker = TaskTracker::new();
+    let clock = Arc::<VirtualClock>::default();
+    let threads = usize::try_from(start.threads).unwrap_or(1);
+    let compute = Compute::start(threads, Arc::clone(&clock), move |number| {
+        // Behind the seats of those that own connections.
+        record.take_seat(threads + number);
+    })
+    .map_err(WorkerError::Thread)?;
     let trusted = TrustedProxies::parse(&start.trusted_proxies);
-    let gateway = Arc::new(Gateway::new(
-        Arc::clone(&resident),
+    let gateway = Arc::new(Gateway::new(GatewayParts {
+        resident: Arc::clone(&resident),
         ticker,
-        lines_sender,
+        lines: lines_sender,
         trusted,
-        tracker.clone(),
-    ));
+        clocks: ClockResolution::from_us(start.guest_clock_resolution_us),
+        tracker: tracker.clone(),
+        compute,
+        buffers: Buffers::new(start.buffer_bytes_max, start.header_bytes_max),
+    }));
     let acceptor = Acceptor::new(
         Arc::clone(&gateway),
         settings(&start),
@@ -117,8 +148,11 @@ async fn run() -> Result<(), WorkerError> {
         acceptor,
         closing,
         outgoing,
+        clock,
+        record,
+        in_force,
     };
-    let outcome = worker.follow(&mut reader, &start, sockets).await;
+    let outcome = worker.follow(&mut reader, &start, files.collect()).await;
     worker.closing.cancel();
     tracker.close();
     let drained =
@@ -141,6 +175,9 @@ struct Worker {
     acceptor: Arc<Acceptor>,
     closing: CancellationToken,
     outgoing: mpsc::Sender<ToControl>,
+    clock: Arc<VirtualClock>,
+    record: FlightRecord,
+    in_force: InForce,
 }
 
 impl Worker {
@@ -151,7 +188,9 @@ impl Worker {
         start: &WorkerStart,
         sockets: Vec<OwnedFd>,
     ) -> Result<(), WorkerError> {
-        let mut builder = TableBuilder::default();
+        let mut builder = TableBuilder::new(start.guest_memory_bytes_max);
+        // Of a table that comes in pieces: whether it is whole, and its changes so far.
+        let mut coming = (false, Vec::new());
         let mut sockets = Some(sockets);
         let mut report_at = tokio::time::interval(REPORT_EVERY);
         report_at.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -171,8 +210,9 @@ impl Worker {
                 () = &mut receive => continue,
                 Some(message) = messages.recv() => message,
                 _ = report_at.tick() => {
+                    self.resident.second_passed();
                     if let Some(report) = report::since_last(&builder, &self.gateway, &self.acceptor, &self.resident) {
-                        self.send(ToControl::Report(report)).await;
+                        self.report(report).await;
                     }
                     continue;
                 }
@@ -182,16 +222,23 @@ impl Worker {
                     ToWorker::Table {
                         revision,
                         full,
-                        changes,
+                        changes: piece,
+                        more,
                     },
                     _,
                 )) => {
+                    coming.0 |= full;
+                    coming.1.extend(piece);
+                    if more {
+                        continue;
+                    }
+                    let (full, changes) = std::mem::take(&mut coming);
                     let table = builder.apply(full, changes, &self.resident, Instant::now());
                     self.gateway.set_table(table);
                     self.resident.forget_unrouted();
                     if let Some(sockets) = sockets.take() {
-                        self.start_threads(start, sockets)?;
-                        self.send(ToControl::Ready).await;
+                        let in_force = self.start_threads(start, sockets)?;
+                        self.send(ToControl::Ready(in_force)).await;
                     }
                     self.send(ToControl::TableApplied { revision }).await;
                 }
@@ -209,10 +256,22 @@ impl Worker {
                         }
                     });
                 }
+                Ok((
+                    ToWorker::Pressure {
+                        drop_idle_s,
+                        shed_below_class,
+                    },
+                    _,
+                )) => {
+                    self.gateway.shed_below(shed_below_class);
+                    if let Some(idle_s) = drop_idle_s {
+                        self.resident.drop_idle(idle_s);
+                    }
+                }
                 Ok((ToWorker::Report, _)) => {
                     let report =
                         report::now(&builder, &self.gateway, &self.acceptor, &self.resident);
-                    self.send(ToControl::Report(report)).await;
+                    self.report(report).await;
                 }
                 Ok((ToWorker::Drain, _)) | Err(FrameError::Closed) => return Ok(()),
                 Ok((ToWorker::Start(_), _)) => return Err(WorkerError::NoStart),
@@ -221,45 +280,83 @@ impl Worker {
         }
     }
 
+    async fn report(&self, report: WorkerReport) {
+        for message in link::report(report) {
+            self.send(message).await;
+        }
+    }
+
     async fn send(&self, message: ToControl) {
         // The sending task ends only with the link, which `follow` notices by itself.
         let _ = self.outgoing.send(message).await;
     }
 
-    fn start_threads(&self, start: &WorkerStart, sockets: Vec<OwnedFd>) -> Result<(), WorkerError> {
+    /// Starts the threads that serve; they accept once the filter of system calls is set for all of them.
+    fn start_threads(
+        &self,
+        start: &WorkerStart,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<InForce, WorkerError> {
         let per_thread = usize::try_from(start.listeners_per_thread)
             .unwrap_or(1)
             .max(1);
         let mut listeners = sockets.into_iter().map(TcpListener::from).peekable();
+        let threads = listeners.len().div_ceil(per_thread);
+        let have_loops = Arc::new(Barrier::new(threads + 1));
+        let may_accept = Arc::new(Barrier::new(threads + 1));
         let mut number = 0;
         while listeners.peek().is_some() {
             let listeners: Vec<_> = listeners.by_ref().take(per_thread).collect();
             let acceptor = Arc::clone(&self.acceptor);
+            let clock = Arc::clone(&self.clock);
+            let gates = (Arc::clone(&have_loops), Arc::clone(&may_accept));
+            let record = self.record;
             std::thread::Builder::new()
                 .name(format!("gateway-{number}"))
-                .spawn(move || serve_on_this_thread(&acceptor, listeners))
+                .spawn(move || {
+                    record.take_seat(number);
+                    serve_on_this_thread(&acceptor, clock, listeners, &gates.0, &gates.1);
+                })
                 .map_err(WorkerError::Thread)?;
             number += 1;
         }
-        Ok(())
+        have_loops.wait();
+        let mut in_force = self.in_force;
+        confine::filter_worker(start.orders, &mut in_force)?;
+        say_what_is_missing(start, in_force);
+        may_accept.wait();
+        Ok(in_force)
     }
 }
 
 /// Owns some sockets, their connections and the guests that these reach, until the process ends.
-fn serve_on_this_thread(acceptor: &Arc<Acceptor>, listeners: Vec<TcpListener>) {
+///
+/// Waits at `have_loops` with its event loop made, and at `may_accept` before it accepts.
+fn serve_on_this_thread(
+    acceptor: &Arc<Acceptor>,
+    clock: Arc<VirtualClock>,
+    listeners: Vec<TcpListener>,
+    have_loops: &Barrier,
+    may_accept: &Barrier,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .build();
+    have_loops.wait();
+    may_accept.wait();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "a gateway thread has no runtime"),
     };
+    let queue = RunQueue::new(clock, Instant::now());
     runtime.block_on(async {
+        tokio::spawn(Arc::clone(&queue).dispatch());
         for listener in listeners {
             let acceptor = Arc::clone(acceptor);
+            let queue = Arc::clone(&queue);
             tokio::spawn(async move {
-                if let Err(error) = acceptor.accept(listener).await {
+                if let Err(error) = acceptor.accept(listener, queue).await {
                     tracing::error!(%error, "a listening socket cannot be used");
                 }
             });
@@ -276,7 +373,6 @@ async fn send_all(
     mut needs: mpsc::UnboundedReceiver<crate::link::ArtifactName>,
     mut lines: mpsc::Receiver<GuestLine>,
 ) {
-    let mut batch = Vec::new();
     loop {
         let message = tokio::select! {
             biased;
@@ -285,13 +381,15 @@ async fn send_all(
                 Some(message) => message,
                 None => return,
             },
-            count = lines.recv_many(&mut batch, LINES_PER_FRAME), if !lines.is_closed() => {
-                if count == 0 { continue }
-                ToControl::Lines(std::mem::take(&mut batch))
-            }
+            Some(first) = lines.recv() => lines_in_one_frame(first, &mut lines),
         };
-        if writer.send(&message, &[]).await.is_err() {
-            return;
+        match writer.send(&message, &[]).await {
+            Ok(()) => {}
+            // Control would end the link over it, and every tenant would pay: this message alone is lost.
+            Err(error @ FrameError::TooLarge { .. }) => {
+                tracing::error!(%error, "a message to control is dropped");
+            }
+            Err(_) => return,
         }
     }
 }
@@ -303,6 +401,33 @@ fn settings(start: &WorkerStart) -> Settings {
         header_read_timeout: Duration::from_millis(start.header_read_timeout_ms),
         header_bytes_max: to_usize(start.header_bytes_max),
         header_count_max: to_usize(start.header_count_max.into()),
+        client_connections_max: start.client_connections_max,
+    }
+}
+
+/// An operator who runs with fewer barriers should know, each time.
+fn say_what_is_missing(start: &WorkerStart, in_force: InForce) {
+    match (start.orders.strictness, in_force.filter) {
+        (Strictness::Off, _) => tracing::warn!(
+            "worker.confinement is \"off\": neither system calls nor files are closed to the code of tenants"
+        ),
+        (Strictness::Log, FilterState::Logged) => tracing::warn!(
+            "worker.confinement is \"log\": system calls that are not expected are logged and go through"
+        ),
+        (_, FilterState::Absent) => {
+            tracing::warn!(
+                "this kernel has no seccomp: every system call is open to the code of tenants"
+            );
+        }
+        _ => {}
+    }
+    if in_force.landlock_abi == 0 && start.orders.strictness != Strictness::Off {
+        tracing::warn!(
+            "this kernel has no landlock: only the worker's user decides which files it may open"
+        );
+    }
+    if in_force.user == 0 {
+        tracing::warn!("the worker runs as root, without capabilities: see worker.user_id");
     }
 }
 

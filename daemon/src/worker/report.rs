@@ -1,5 +1,7 @@
 //! What a worker tells control about itself.
 
+use std::time::Instant;
+
 use crate::engine::Resident;
 use crate::gateway::{Acceptor, Gateway, TableBuilder};
 use crate::link::WorkerReport;
@@ -15,7 +17,7 @@ pub(super) fn now(
     WorkerReport {
         tenants: builder
             .tenants()
-            .filter_map(|tenant| tenant.report())
+            .filter_map(|tenant| tenant.report(Instant::now()))
             .collect(),
         unrouted: gateway.take_unrouted(),
         instances: gateway.instances(),
@@ -23,6 +25,8 @@ pub(super) fn now(
         connections: acceptor.open(),
         loads,
         evictions,
+        resident_bytes: resident.bytes(),
+        buffer_bytes: gateway.buffers().used_bytes(),
         load_us,
     }
 }

@@ -4,11 +4,32 @@ use std::net::SocketAddr;
 
 use super::{error::ConfigError, sections::Config};
 
+/// Most sockets that guests are served on: each thread has one of its own for every address.
+pub const HTTP_SOCKETS_MAX: u32 = 128;
+
 impl Config {
     /// Every pair of values outside `[limits]` that excludes each other.
     pub(super) fn conflicts(&self) -> Vec<ConfigError> {
         let backoff = self.backoff_conflict().into_iter();
-        backoff.chain(self.listener_conflicts()).collect()
+        backoff
+            .chain(self.listener_conflicts())
+            .chain(self.sockets_conflict())
+            .collect()
+    }
+
+    /// More sockets than the worker can be handed.
+    fn sockets_conflict(&self) -> Option<ConfigError> {
+        let threads = self.http.threads;
+        let addresses = u32::try_from(self.http.listen.len()).unwrap_or(u32::MAX);
+        (threads.saturating_mul(addresses) > HTTP_SOCKETS_MAX).then(|| ConfigError::Conflict {
+            first: "http.threads".to_owned(),
+            first_value: threads.to_string(),
+            second: "http.listen".to_owned(),
+            second_value: format!("{addresses} addresses"),
+            allowed: format!(
+                "at most {HTTP_SOCKETS_MAX} sockets, which is the first times the number of the second"
+            ),
+        })
     }
 
     fn backoff_conflict(&self) -> Option<ConfigError> {

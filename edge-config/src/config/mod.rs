@@ -17,6 +17,7 @@ mod words;
 
 use std::ffi::OsString;
 
+pub use conflicts::HTTP_SOCKETS_MAX;
 pub use error::{ConfigError, Hint};
 pub use ip_net::{IpNet, IpNetError};
 pub use read::{COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX};
@@ -27,7 +28,7 @@ pub use sections::{
     Uploads, Worker,
 };
 pub use setting::{Fallback, KeyRow};
-pub use words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath};
+pub use words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness};
 
 use crate::limits::{LimitError, Limits};
 use read::Reading;

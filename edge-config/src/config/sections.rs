@@ -12,7 +12,7 @@ use super::{
     error::ConfigError,
     ip_net::IpNet,
     setting::{Fallback, Input, KeyRow, Setting, Written, Wrong, resolve},
-    words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath},
+    words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness},
 };
 use crate::{
     limits::{LimitOverrides, Limits},
@@ -170,7 +170,7 @@ sections! {
         jwks_files: Vec<PathBuf> = List(&[]), 0..=16;
         /// Where more such keys are fetched from; not over plain `http`, where whoever stands between could change them.
         jwks_url: Option<KeysUrl> = Unset;
-        /// How often they are fetched again.
+        /// How often they are fetched again, and files read again.
         jwks_refresh_s: u32 = Int(300), 10..=86_400;
         /// Who may have issued a token (`iss`).
         issuers: Vec<Issuer> = List(&["littoral"]), 1..=16;
@@ -184,10 +184,12 @@ sections! {
     http: Http, RawHttp {
         /// Where it listens.
         listen: Vec<SocketAddr> = List(&["0.0.0.0:8080"]), 1..=16;
-        /// Threads that serve; 0 is one a core.
+        /// Threads that serve; 0 is one a core. Each has a socket of its own for every address: at most 128 together.
         threads: u32 = Int(0), 0..=256;
         /// Open connections at once.
         connections_max: u32 = Int(10_000), 1..=1_000_000;
+        /// Open connections of one client, an IPv4 address or an IPv6 /64; trusted proxies are not counted.
+        client_connections_max: u32 = Int(1_000), 1..=1_000_000;
         /// The longest time from the start of a connection, or the end of a request on it, until the header of the
         /// next request is whole: bounds slow headers and idle connections alike.
         header_read_timeout_ms: u32 = Int(30_000), 100..=3_600_000;
@@ -203,7 +205,7 @@ sections! {
 
     /// Receiving components.
     uploads: Uploads, RawUploads {
-        /// Uploads at once.
+        /// Uploads at once; one tenant has at most half of them.
         concurrent_max: u32 = Int(4), 1..=256;
         /// The longest time one may take to arrive.
         duration_ms_max: u32 = Int(120_000), 1_000..=3_600_000;
@@ -235,13 +237,42 @@ sections! {
         restart_backoff_ms_max: u32 = Int(10_000), 1..=600_000;
         /// Live instances on the node, of all tenants together.
         instances_max: u32 = Int(1_000), 1..=100_000;
+        /// How this process and the one that compiles are confined once they are ready. `"enforce"`: by a filter of
+        /// system calls, whose breach ends the process, and by landlock, as far as the kernel has them. `"log"`: the
+        /// kernel logs a breach and lets it through, to find out what an unusual box needs. `"off"`: by neither.
+        confinement: Strictness = Text("enforce");
+        /// The user, and group, that both become where the node is started as root: a number that nobody else has, it
+        /// needs no name. 0: they stay root, without capabilities.
+        user_id: u32 = Int(65_530), 0..=4_294_967_293;
+        /// What guests' clocks are rounded down to, so that they time less of what happens beside them; 1 leaves them
+        /// as they are.
+        guest_clock_resolution_us: u32 = Int(1_000), 1..=1_000_000;
+    }
+
+    /// Memory of the node, in budgets.
+    memory: Memory, RawMemory {
+        /// Linear memories and tables of all guests together; 0 is half of what the box has, or the control group that the
+        /// node runs in.
+        guests_mib_max: u32 = Int(0), 0..=16_777_216;
+        /// Loaded components; 0 is 15 % of it.
+        code_mib_max: u32 = Int(0), 0..=16_777_216;
+        /// Buffers of connections and of requests under way; 0 is 10 % of it.
+        buffers_mib_max: u32 = Int(0), 0..=16_777_216;
+        /// Where less than this is available, in percent, components that were not used for 10 s are dropped with the
+        /// memory that stood ready for their instances; 0 is never.
+        shrink_below_percent: u32 = Int(15), 0..=100;
+        /// Where less than this is available, components that were not used for 1 s are dropped too; 0 is never.
+        evict_below_percent: u32 = Int(10), 0..=100;
+        /// Where less than this is available, new requests of the lowest priority class are refused as well, and after
+        /// each second of it those of the next; 0 is never.
+        shed_below_percent: u32 = Int(5), 0..=100;
     }
 
     /// What lasts.
     store: Store, RawStore {
         /// Memory in which the store keeps what it has read.
         cache_mib: u32 = Int(8), 1..=64;
-        /// Changes that the audit log remembers, newest first.
+        /// Changes that the audit log remembers, newest first; fewer where they come to more than 16 MiB.
         audit_entries_max: u32 = Int(4_096), 16..=1_000_000;
     }
 
@@ -257,5 +288,8 @@ sections! {
     metrics: Metrics, RawMetrics {
         /// Tenants with a label of their own; those above are counted under one.
         tenants_max: u32 = Int(1_000), 0..=100_000;
+        /// A file with a token that whoever scrapes must send (`Authorization: Bearer`); without one, everybody who
+        /// reaches the admin API may.
+        token_file: Option<PathBuf> = Unset;
     }
 }

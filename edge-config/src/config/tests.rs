@@ -368,6 +368,26 @@ fn everything_wrong_is_reported_at_once() {
     }
 }
 
+/// Such a node once came up, and its worker never did: the sockets did not fit the message that hands them over.
+#[test]
+fn more_sockets_than_a_worker_takes_are_refused() {
+    let listen: Vec<_> = (0..16)
+        .map(|port| format!("'[::]:{}'", 9000 + port))
+        .collect();
+    let text = |threads: u32| {
+        format!(
+            "http.threads = {threads}\nhttp.listen = [{}]",
+            listen.join(",")
+        )
+    };
+    assert!(Config::parse(&text(8), NO_VARIABLES).is_ok());
+    assert_eq!(
+        error(&text(9)),
+        "http.threads = 9 and http.listen = 16 addresses do not go together; allowed: at most 128 sockets, which is \
+         the first times the number of the second"
+    );
+}
+
 #[test]
 fn a_wrong_value_is_not_reported_twice_as_a_conflict() {
     // The default of the one that is wrong, 10 ms, would be more than the other's 5.

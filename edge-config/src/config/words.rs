@@ -321,6 +321,17 @@ choice! {
 }
 
 choice! {
+    /// How strictly the processes that handle tenants' code are confined.
+    Strictness, "\"enforce\", \"log\" or \"off\"", "is not a way to confine",
+    /// Every barrier that the kernel has.
+    Enforce = "enforce",
+    /// A system call that is not expected is logged instead of ending the process.
+    Log = "log",
+    /// No barrier but the user and its lack of capabilities.
+    Off = "off",
+}
+
+choice! {
     /// The least severe lines that the daemon logs.
     LogLevel, "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"", "is not a log level",
     /// What needs somebody.

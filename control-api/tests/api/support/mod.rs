@@ -80,6 +80,7 @@ impl TestNode {
             audience: NODE.to_owned(),
             issuers: vec![ISSUER.to_owned()],
             jwks_files: vec![jwks],
+            jwks_files_every: PATIENCE,
             jwks_url: None,
             lifetime_s_max: LIFETIME_S_MAX,
             clock_skew_s: 30,

@@ -28,9 +28,10 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
 pub use key::{ArtifactKey, KeyError};
+pub(crate) use trailer::TRAILER_BYTES;
 
 use self::index::Index;
-use self::trailer::{Head, TRAILER_BYTES};
+use self::trailer::Head;
 use super::name::{CompatHash, artifact_name};
 use crate::hex::{hex, random_id};
 use crate::link::ArtifactName;

@@ -26,7 +26,7 @@ use super::key::ArtifactKey;
 use crate::artifact::name::CompatHash;
 
 /// Length of the trailer.
-pub(super) const TRAILER_BYTES: usize = HEAD_BYTES + MAC_BYTES;
+pub(crate) const TRAILER_BYTES: usize = HEAD_BYTES + MAC_BYTES;
 /// The same, as the trailer says it.
 const TRAILER_BYTES_FIELD: u32 = 120;
 const HEAD_BYTES: usize = 88;

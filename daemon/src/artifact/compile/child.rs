@@ -18,8 +18,10 @@ use wasmtime_wasi_http::{p2, p3};
 
 use super::LISTED_NAMES_MAX;
 use super::message::{Answer, Compiled, Failure, Request};
+use super::pace::pace;
 use crate::artifact::inspect::{InspectError, Inspection, bounds, inspect, one_line};
 use crate::artifact::name::CompatHash;
+use crate::confine;
 use crate::engine::{EngineShape, compiler_config};
 use crate::host;
 use crate::link::{self, LinkReader, LinkWriter, World};
@@ -52,12 +54,15 @@ fn failed(what: &str, error: &dyn std::error::Error) -> ExitCode {
 async fn run() -> io::Result<()> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let watched = socket.try_clone()?;
-    let (mut reader, mut writer) = link::split(socket, link::COMPILE_BYTES_MAX)?;
+    let (mut reader, mut writer) = link::split(socket, link::FrameBounds::COMPILE)?;
     let (request, mut files) = receive(&mut reader).await?;
     // Opened while the process may still open anything: it stays readable afterwards.
     let status = File::open("/proc/self/status")?;
     request.limits.bind()?;
+    let mut in_force = confine::give_up_privileges(request.orders).map_err(io::Error::other)?;
+    confine::close_files(request.orders, None, &mut in_force).map_err(io::Error::other)?;
     die_with_parent(watched)?;
+    confine::filter_compile_child(request.orders, &mut in_force).map_err(io::Error::other)?;
 
     let output = request.shape.as_ref().and_then(|_| files.pop());
     let component = files
@@ -143,11 +148,12 @@ fn compile(
         let exports = inspection.exports.iter().map(String::as_str);
         return Err(Failure::ExportsNotServed(listed(exports)));
     };
-    let engine =
-        Engine::new(&compiler_config(shape)).map_err(|error| Failure::Internal(line_of(&error)))?;
-    // Compiled and loaded in one go: what is written below is byte for byte what `Engine::precompile_component` gives,
-    // and nothing has to be trusted to be loaded for the checks.
-    let component = Component::from_binary(&engine, bytes)
+    let engine = Engine::new(&compiler_config(shape))
+        .map_err(|error| or_out_of_memory(&error, Failure::Internal))?;
+    // Compiled and loaded in one go: what is written below is byte for byte what `Engine::precompile_component` gives
+    // for the paced component, and nothing has to be trusted to be loaded for the checks.
+    let paced = pace(bytes).map_err(|error| Failure::DoesNotCompile(error.to_string()))?;
+    let component = Component::from_binary(&engine, paced.as_deref().unwrap_or(bytes))
         .map_err(|error| or_out_of_memory(&error, Failure::DoesNotCompile))?;
     check_link(&engine, &component, world)
         .map_err(|error| or_out_of_memory(&error, Failure::DoesNotLink))?;

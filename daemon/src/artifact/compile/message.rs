@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::limits::CompileLimits;
 use crate::artifact::inspect::{InspectError, Inspection};
 use crate::artifact::name::CompatHash;
+use crate::confine::Orders;
 use crate::engine::EngineShape;
 
 /// To the child, once. The frame carries the component, and the file for the result where one is asked for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) limits: CompileLimits,
+    pub(super) orders: Orders,
     pub(super) component_bytes: u64,
     /// `None`: inspect only.
     pub(super) shape: Option<EngineShape>,

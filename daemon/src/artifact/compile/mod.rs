@@ -20,11 +20,13 @@
 mod child;
 mod limits;
 mod message;
+mod pace;
 mod parent;
 mod queue;
 
 pub use child::child_main;
 pub use limits::CompileLimits;
+pub use pace::{PaceError, pace};
 pub use parent::{CompileJob, CompileReport, Compiler};
 pub use queue::{CompileQueue, QueueFull, Ticket, Turn};
 

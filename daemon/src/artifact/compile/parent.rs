@@ -19,6 +19,7 @@ use super::message::{Answer, Compiled, Failure, Request};
 use super::{CompileError, CompileLimits, Cost};
 use crate::artifact::inspect::{InspectError, Inspection, bounds, one_line};
 use crate::artifact::name::CompatHash;
+use crate::confine::Orders;
 use crate::engine::EngineShape;
 use crate::link::{self, FrameError};
 
@@ -29,6 +30,7 @@ const STDERR_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug, Clone)]
 pub struct Compiler {
     program: PathBuf,
+    orders: Orders,
 }
 
 /// One component to compile.
@@ -68,7 +70,16 @@ impl Compiler {
     /// `program` is a `littorald` whose hidden subcommand `compile` runs [`super::child_main`].
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
-        Self { program }
+        Self {
+            program,
+            orders: Orders::default(),
+        }
+    }
+
+    /// Has the children confine themselves by other orders than the default, which is every barrier but a user.
+    #[must_use]
+    pub fn confined(self, orders: Orders) -> Self {
+        Self { orders, ..self }
     }
 
     /// The program that is running, even if its file was replaced since: both sides of the link are of one build.
@@ -93,6 +104,7 @@ impl Compiler {
     ) -> Result<Inspection, CompileError> {
         let request = Request {
             limits: limits.clone(),
+            orders: self.orders,
             component_bytes,
             shape: None,
         };
@@ -111,6 +123,7 @@ impl Compiler {
         let started = Instant::now();
         let request = Request {
             limits: job.limits.clone(),
+            orders: self.orders,
             component_bytes: job.component_bytes,
             shape: Some(job.shape.clone()),
         };
@@ -236,7 +249,7 @@ impl Conversation {
         files: &[BorrowedFd<'_>],
         mut on_inspected: Option<&mut (dyn FnMut(&Inspection) + Send)>,
     ) -> Result<(), FrameError> {
-        let (mut reader, mut writer) = link::split(socket, link::COMPILE_BYTES_MAX)?;
+        let (mut reader, mut writer) = link::split(socket, link::FrameBounds::COMPILE)?;
         writer.send(request, files).await?;
         loop {
             let (answer, _) = reader.receive::<Answer>().await?;

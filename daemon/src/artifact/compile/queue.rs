@@ -1,6 +1,7 @@
 //! Who may compile now, and how many are before the others.
 //!
-//! First come, first served, with a bound on those who wait. Dry runs have a queue of their own, so that they never
+//! First come, first served, with a bound on those who wait; what is served already and must be compiled again comes
+//! before what is new. Dry runs have a queue of their own, so that they never
 //! wait behind a long compilation.
 
 use std::collections::VecDeque;
@@ -42,7 +43,14 @@ struct Line {
     at_once: usize,
     next_id: u64,
     running: Vec<u64>,
-    waiting: VecDeque<(u64, watch::Sender<usize>)>,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    position: watch::Sender<usize>,
+    is_first: bool,
 }
 
 /// Leaves the line on drop, wherever in it.
@@ -75,23 +83,44 @@ impl CompileQueue {
     pub fn enqueue(&self) -> Result<Ticket, QueueFull> {
         let mut line = lock(&self.line);
         let may_start = line.running.len() < line.at_once && line.waiting.is_empty();
-        if !may_start && line.waiting.len() >= self.waiting_max {
+        if !may_start && line.behind() >= self.waiting_max {
             return Err(QueueFull {
                 waiting_max: self.waiting_max,
             });
         }
+        let end = line.waiting.len();
+        Ok(self.wait_at(&mut line, end, false))
+    }
+
+    /// Takes the place before all that came by [`CompileQueue::enqueue`], behind those that came this way. Not bounded
+    /// here: the caller asks once for each of a bounded number of things.
+    #[must_use]
+    pub fn enqueue_first(&self) -> Ticket {
+        let mut line = lock(&self.line);
+        let end = line.waiting.len() - line.behind();
+        self.wait_at(&mut line, end, true)
+    }
+
+    fn wait_at(&self, line: &mut Line, index: usize, is_first: bool) -> Ticket {
         let id = line.next_id;
         line.next_id += 1;
         let (sender, position) = watch::channel(usize::MAX);
-        line.waiting.push_back((id, sender));
+        line.waiting.insert(
+            index,
+            Waiting {
+                id,
+                position: sender,
+                is_first,
+            },
+        );
         line.advance();
-        Ok(Ticket {
+        Ticket {
             place: Place {
                 id,
                 line: Arc::clone(&self.line),
             },
             position,
-        })
+        }
     }
 
     /// How many work and how many wait.
@@ -127,17 +156,23 @@ impl Ticket {
 }
 
 impl Line {
+    /// How many wait that did not come first.
+    fn behind(&self) -> usize {
+        let behind = self.waiting.iter().filter(|waiting| !waiting.is_first);
+        behind.count()
+    }
+
     /// Starts whom it can, and tells the rest where they are now.
     fn advance(&mut self) {
         while self.running.len() < self.at_once {
-            let Some((id, position)) = self.waiting.pop_front() else {
+            let Some(next) = self.waiting.pop_front() else {
                 return;
             };
-            self.running.push(id);
-            position.send_replace(0);
+            self.running.push(next.id);
+            next.position.send_replace(0);
         }
-        for (before, (_, position)) in self.waiting.iter().enumerate() {
-            position.send_replace(before + 1);
+        for (before, waiting) in self.waiting.iter().enumerate() {
+            waiting.position.send_replace(before + 1);
         }
     }
 }
@@ -146,7 +181,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut line = lock(&self.line);
         line.running.retain(|id| *id != self.id);
-        line.waiting.retain(|(id, _)| *id != self.id);
+        line.waiting.retain(|waiting| waiting.id != self.id);
         line.advance();
     }
 }
@@ -190,6 +225,20 @@ mod tests {
         let waiting = Box::pin(d.turn());
         drop(waiting);
         assert_eq!(queue.depth(), (1, 0));
+    }
+
+    #[test]
+    fn what_comes_first_neither_waits_behind_the_others_nor_counts_among_them() {
+        let queue = CompileQueue::new(1, 2);
+        let [running, a, b] = [(); 3].map(|()| queue.enqueue().unwrap());
+        let [first, second] = [(); 2].map(|()| queue.enqueue_first());
+        assert!(queue.enqueue().is_err());
+        let positions = [&running, &first, &second, &a, &b].map(Ticket::position);
+        assert_eq!(positions, [0, 1, 2, 3, 4]);
+        drop(b);
+        assert!(queue.enqueue().is_ok());
+        drop(running);
+        assert_eq!([&first, &second, &a].map(Ticket::position), [0, 1, 2]);
     }
 
     #[test]

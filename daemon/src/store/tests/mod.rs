@@ -292,6 +292,44 @@ fn audit_entries_are_paged_newest_first_and_the_oldest_go() {
     });
 }
 
+/// Entries were once bounded by their number alone: large ones could fill the control state, and end all changes.
+#[test]
+fn audit_entries_are_bounded_by_their_bytes_as_well() {
+    let dir = TempDir::new().unwrap();
+    let options = StoreOptions {
+        audit_entries_max: 1000,
+        audit_bytes_max: 10_000,
+        contents_bytes_max: 20_000,
+        ..options(dir.path())
+    };
+    let change = |who: &str| Transaction {
+        audit: Some(entry(who)),
+        ..Transaction::default()
+    };
+    runtime().block_on(async {
+        let store = Store::open(options.clone()).unwrap().store;
+        for _ in 0..100 {
+            store.commit(change(&"x".repeat(1000))).await.unwrap();
+        }
+        let kept = store.audit_page(None, 1000).await.unwrap();
+        assert!((7..10).contains(&kept.len()), "{}", kept.len());
+        assert_eq!(kept[0].revision, 100);
+        // One that is larger than all may be together is there, and nothing else.
+        store.commit(change(&"y".repeat(12_000))).await.unwrap();
+        assert_eq!(store.audit_page(None, 9).await.unwrap().len(), 1);
+        store.close().await;
+
+        // What is counted is what lies there, also after a restart.
+        let store = Store::open(options).unwrap().store;
+        store.commit(change("small")).await.unwrap();
+        store.commit(change("too")).await.unwrap();
+        let kept = store.audit_page(None, 9).await.unwrap();
+        let kept: Vec<_> = kept.iter().map(|entry| entry.record.who.as_str()).collect();
+        assert_eq!(kept, ["too", "small"]);
+        store.close().await;
+    });
+}
+
 #[test]
 fn transactions_that_wait_together_are_synced_together() {
     let dir = TempDir::new().unwrap();

@@ -103,3 +103,27 @@ impl From<StreamError> for Gone {
         Self
     }
 }
+
+/// Makes the guest whose requests all go to a function of the target, the request and the
+/// outparam: all but `/ok`, which answers, to show that the guest is still served.
+#[macro_export]
+macro_rules! misbehaves {
+    ($misbehave:path) => {
+        struct Hostile;
+
+        impl ::wasip2::exports::http::incoming_handler::Guest for Hostile {
+            fn handle(
+                request: ::wasip2::http::types::IncomingRequest,
+                out: ::wasip2::http::types::ResponseOutparam,
+            ) {
+                let target = $crate::target(&request);
+                match target.path() {
+                    "/ok" => $crate::answer(out, 200, "ok\n"),
+                    _ => $misbehave(&target, request, out),
+                }
+            }
+        }
+
+        ::wasip2::http::proxy::export!(Hostile);
+    };
+}

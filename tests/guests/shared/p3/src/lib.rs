@@ -77,3 +77,25 @@ impl Body {
         let _ = self.end.write(end).await;
     }
 }
+
+/// Makes the guest whose requests all go to an async function of the request: all but `/ok`, which
+/// answers, to show that the guest is still served.
+#[macro_export]
+macro_rules! misbehaves {
+    ($misbehave:path) => {
+        struct Hostile;
+
+        impl ::wasip3::exports::http::handler::Guest for Hostile {
+            async fn handle(
+                request: ::wasip3::http::types::Request,
+            ) -> Result<::wasip3::http::types::Response, ::wasip3::http::types::ErrorCode> {
+                match $crate::target(&request).path() {
+                    "/ok" => Ok($crate::answer(200, "ok\n")),
+                    _ => $misbehave(request).await,
+                }
+            }
+        }
+
+        ::wasip3::http::service::export!(Hostile);
+    };
+}

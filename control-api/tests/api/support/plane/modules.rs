@@ -1,0 +1,89 @@
+//! Modules and their kept versions.
+
+use control_api::error::PlaneError;
+use control_api::plane::Caller;
+use control_api::view::*;
+use edge_config::{ModuleName, TenantName};
+
+use super::state::{Owner, Result, State, holds, page};
+
+impl State {
+    pub(super) fn modules(
+        &self,
+        tenant: &TenantName,
+        request: &PageRequest,
+    ) -> Result<Page<Module>> {
+        let modules = self.owner(tenant)?.modules.iter();
+        Ok(page(
+            modules.map(|(name, module)| (name, module.value.clone())),
+            request,
+        ))
+    }
+
+    pub(super) fn module_version(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        version: u64,
+    ) -> Result<Revised<ModuleVersion>> {
+        let module = self.owner(tenant)?.module(tenant, module)?;
+        Ok(Revised {
+            revision: module.revision,
+            value: kept(&module.value, version)?.clone(),
+        })
+    }
+
+    pub(super) fn delete_module(
+        &mut self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<()> {
+        let owner = self.owner(tenant)?;
+        holds(precondition, Some(owner.module(tenant, module)?.revision))?;
+        let routes: Vec<_> = owner
+            .routes
+            .iter()
+            .filter(|(_, route)| route.value.module == *module)
+            .map(|(id, _)| id.to_string())
+            .collect();
+        if !routes.is_empty() {
+            return Err(PlaneError::ModuleInUse {
+                module: module.clone(),
+                routes: routes.join(", "),
+            });
+        }
+        self.owner_mut(tenant)?.modules.remove(module);
+        self.record(caller, "module.delete", tenant, module.to_string());
+        Ok(())
+    }
+}
+
+impl Owner {
+    pub(super) fn module(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<&Revised<Module>> {
+        let found = self.modules.get(module);
+        found.ok_or_else(|| PlaneError::ModuleNotFound {
+            tenant: tenant.clone(),
+            module: module.clone(),
+        })
+    }
+}
+
+/// A version that is still kept.
+pub(super) fn kept(module: &Module, version: u64) -> Result<&ModuleVersion> {
+    let versions = &module.versions;
+    let found = versions.iter().find(|kept| kept.version == version);
+    found.ok_or_else(|| {
+        let kept: Vec<_> = versions.iter().map(|kept| kept.version).collect();
+        PlaneError::VersionNotFound {
+            module: module.name.clone(),
+            version,
+            kept: format!("{kept:?}"),
+        }
+    })
+}

@@ -1,0 +1,40 @@
+//! landlock: which files may be opened, whatever the process may ask the kernel for.
+
+use std::os::fd::BorrowedFd;
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, LandlockStatus, PathBeneath, RestrictionStatus, Ruleset,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
+};
+
+/// Everything up to this version of the interface is denied; a kernel that has less denies what it has. Nothing that a
+/// later version can deny is ever needed here, so it may be raised with the crate.
+const DENIED: ABI = ABI::V7;
+
+/// Denies the calling thread, and those it starts from now on, every file but those in `readable`, which may be read;
+/// TCP connections and listening; signals and abstract sockets beyond this process. What is open stays open.
+///
+/// Gives the version of the interface that this kernel has, 0 for none.
+pub(super) fn close(readable: Option<BorrowedFd<'_>>) -> Result<u32, RulesetError> {
+    let mut rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(DENIED))?
+        .handle_access(AccessNet::from_all(DENIED))?
+        .scope(Scope::from_all(DENIED))?
+        .create()?;
+    if let Some(folder) = readable {
+        rules = rules.add_rule(PathBeneath::new(folder, AccessFs::ReadFile))?;
+    }
+    Ok(version(&rules.restrict_self()?))
+}
+
+fn version(status: &RestrictionStatus) -> u32 {
+    match status.landlock {
+        LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
+        LandlockStatus::Available {
+            effective_abi,
+            kernel_abi,
+        } => kernel_abi
+            .and_then(|version| u32::try_from(version).ok())
+            .unwrap_or(effective_abi as u32),
+    }
+}

@@ -1,0 +1,10 @@
+//! Makes pollables until it is refused.
+
+fn main() {
+    raw::misbehaves(
+        r#"
+        (func $misbehave (param $request i32) (param $out i32)
+          (loop $again (drop (call $in (i64.const 3_600_000_000_000))) (br $again)))
+        "#,
+    );
+}
