@@ -324,10 +324,7 @@ fn odd_responses_are_refused_or_broken_off() {
         PATIENCE,
         check(vec![
             row("answers-a-huge-error", [Refused("guest-error")]),
-            row(
-                "answers-in-single-bytes",
-                [Served, BrokenOff("cpu"), BrokenOff("deadline")],
-            ),
+            row("answers-in-single-bytes", [Served, BrokenOff("cpu")]),
             row("answers-odd-statuses", [Refused("guest-error")]).at("/?status=600"),
             row("answers-odd-statuses", [Refused("guest-error"), Served]).at("/?status=101"),
             row("answers-twice", [Ended("trap"), Refused("trap")]),
