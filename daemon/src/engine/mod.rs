@@ -8,6 +8,7 @@ mod instance;
 mod limits;
 mod resident;
 mod shape;
+mod sizing;
 mod slice;
 mod ticker;
 
@@ -16,6 +17,7 @@ pub use config::{compiler_config, runtime_config};
 pub use instance::{GuestEnd, Head, Loaded, Remains, Serving};
 pub use limits::{InstanceLimits, MemoryRefused};
 pub use resident::{Resident, ResidentBounds, Slot};
-pub use shape::{EngineShape, ShapeError};
+pub use shape::{EngineShape, Kept, Layout, ShapeError};
+pub use sizing::{Bound, Bounds, BoxFigures, Pool, Wanted};
 pub use slice::Slice;
 pub use ticker::{Running, TICK, Ticker};
