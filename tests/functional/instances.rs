@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use littoral_tests::{TestEdge, littorald, run, until};
+use littoral_tests::{TestEdge, foreign, littorald, run, until};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
@@ -16,9 +16,7 @@ fn doctor(config: &str, addresses_max: Option<u64>, arguments: &[&str]) -> Outpu
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("littoral.toml");
     std::fs::write(&path, config).unwrap();
-    let limit = addresses_max.map_or(String::new(), |bytes| {
-        format!("ulimit -v {}; ", bytes >> 10)
-    });
+    let limit = addresses_max.map(ulimit).unwrap_or_default();
     Command::new("/bin/sh")
         .args(["-c", &format!("{limit}exec \"$0\" \"$@\"")])
         .arg(littorald())
@@ -43,7 +41,9 @@ fn report(config: &str, addresses_max: Option<u64>) -> (Option<i32>, Value) {
 fn the_doctor_says_what_the_box_has_and_the_pool_that_follows() {
     let (code, report) = report("[worker]\ninstances_max = 50\n", None);
     assert_eq!(code, Some(0));
-    assert_eq!(report["box"]["architecture"], std::env::consts::ARCH);
+    if foreign().is_none() {
+        assert_eq!(report["box"]["architecture"], std::env::consts::ARCH);
+    }
     let cores = std::thread::available_parallelism().unwrap().get();
     assert_eq!(report["box"]["figures"]["cores"], cores);
     assert!(report["box"]["box_memory_bytes"].as_u64().unwrap() > 64 << 20);
@@ -105,11 +105,8 @@ fn a_thousand_instances_are_served_at_once_in_39_bits_of_addresses() {
         );
         assert!(report["pool"]["reserved_bytes"].as_u64() <= Some(ADDRESSES_39_BITS / 2));
 
-        let limit = format!(
-            "ulimit -v {} && exec \"$0\" \"$@\"",
-            ADDRESSES_39_BITS >> 10
-        );
-        let mut builder = TestEdge::build().under(&["/bin/sh", "-c", &limit]);
+        let limited = format!("{}exec \"$0\" \"$@\"", ulimit(ADDRESSES_39_BITS));
+        let mut builder = TestEdge::build().under(&["/bin/sh", "-c", &limited]);
         for (key, value) in config {
             builder = builder.set(key, value);
         }
@@ -150,6 +147,16 @@ fn a_thousand_instances_are_served_at_once_in_39_bits_of_addresses() {
         }
         assert_eq!(edge.status().await.worker.restarts, 0);
     });
+}
+
+/// Has the shell limit the addresses of what it starts. An emulator has so few by itself, and could not start if its own
+/// were limited.
+fn ulimit(bytes: u64) -> String {
+    if foreign().is_some() {
+        String::new()
+    } else {
+        format!("ulimit -v {} && ", bytes >> 10)
+    }
 }
 
 /// A thousand connections of this process's, beside those of other tests.
