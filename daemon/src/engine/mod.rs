@@ -4,6 +4,7 @@
 //! more memory or time than its limits; never compiles (that is the compile process) and never speaks HTTP to anyone.
 
 mod config;
+mod figures;
 mod instance;
 mod limits;
 mod resident;
@@ -14,10 +15,11 @@ mod ticker;
 
 pub(crate) use config::{CORE_INSTANCES_PER_COMPONENT, MEMORIES_PER_COMPONENT};
 pub use config::{compiler_config, runtime_config};
+pub use figures::BoxFigures;
 pub use instance::{GuestEnd, Head, Loaded, Remains, Serving};
 pub use limits::{InstanceLimits, MemoryRefused};
 pub use resident::{Resident, ResidentBounds, Slot};
 pub use shape::{EngineShape, Kept, Layout, ShapeError};
-pub use sizing::{Bound, Bounds, BoxFigures, Pool, Wanted};
+pub use sizing::{Bound, Bounds, Pool, Wanted};
 pub use slice::Slice;
 pub use ticker::{Running, TICK, Ticker};
