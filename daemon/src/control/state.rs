@@ -536,6 +536,7 @@ fn route_change(
             version: version.version,
             artifact: names.artifact_of(&version.digest),
             world: version.world,
+            reuse: None,
         },
     })
 }
