@@ -4,18 +4,23 @@
 //! more memory or time than its limits; never compiles (that is the compile process) and never speaks HTTP to anyone.
 
 mod config;
+mod end;
 mod instance;
 mod limits;
+mod policy;
 mod resident;
+mod reuse;
 mod shape;
 mod slice;
 mod ticker;
 
 pub(crate) use config::{CORE_INSTANCES_PER_COMPONENT, MEMORIES_PER_COMPONENT};
 pub use config::{compiler_config, runtime_config};
-pub use instance::{GuestEnd, Head, Loaded, Remains, Serving};
+pub use end::{GuestEnd, Remains};
+pub use instance::{Head, Live, Loaded, Serving, Start};
 pub use limits::{InstanceLimits, MemoryRefused};
 pub use resident::{Resident, ResidentBounds, Slot};
+pub use reuse::{Instances, Resting};
 pub use shape::{EngineShape, ShapeError};
 pub use slice::Slice;
 pub use ticker::{Running, TICK, Ticker};
