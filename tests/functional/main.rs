@@ -12,6 +12,7 @@ mod command_line;
 mod configuration;
 mod crash;
 mod dev;
+mod instances;
 mod lifecycle;
 mod observe;
 mod routing;
