@@ -12,9 +12,9 @@ use futures_util::Stream;
 
 use crate::error::PlaneError;
 use crate::view::{
-    AuditEntry, Job, LogLine, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest,
-    Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite, Tenant,
-    TenantWrite, UploadDryRun, Usage, Written,
+    AuditEntry, InstanceUse, Job, LogLine, Module, ModuleVersion, NodeState, NodeStatus, Page,
+    PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite,
+    Tenant, TenantWrite, UploadDryRun, Usage, Written,
 };
 
 /// Who asks for a change, for the audit log.
@@ -180,6 +180,21 @@ pub trait ControlPlane: Send + Sync + 'static {
         module: &ModuleName,
         version: u64,
     ) -> Result<Revised<ModuleVersion>, PlaneError>;
+    /// How a module's instances are used; the revision is the module's.
+    async fn module_instances(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<InstanceUse>, PlaneError>;
+    /// Says how a module's instances are used, from the next request on and for every version.
+    async fn put_module_instances(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        write: InstanceUse,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<InstanceUse>, Written), PlaneError>;
     /// Removes a module with its versions; refused while a route serves it.
     async fn delete_module(
         &self,

@@ -10,7 +10,7 @@ use control_api::client::{Client, ClientError, Component, UploadAnswer, UploadRe
 use control_api::keypair::PrivateKey;
 use control_api::statement::{self, Statement};
 use control_api::view::{
-    LogLine, ModuleVersion, Precondition, Route, RouteWrite, TenantWrite, Usage,
+    InstanceUse, LogLine, ModuleVersion, Precondition, Route, RouteWrite, TenantWrite, Usage,
 };
 use edge_config::{Digest, ModuleName, RouteId, TenantName};
 
@@ -190,6 +190,23 @@ impl Tenant {
             .client
             .delete_module(&self.name, &module, Precondition::None);
         delete.await
+    }
+
+    /// Says how a module's instances are used, for instance `{"mode": "reuse", "requests_max": 10}`.
+    ///
+    /// # Errors
+    /// The node's refusal.
+    pub async fn instances(
+        &self,
+        module: &str,
+        asked: serde_json::Value,
+    ) -> Result<InstanceUse, ClientError> {
+        let (module, asked) = (name(module), serde_json::from_value(asked));
+        let asked = asked.expect("a mode, and figures with the names of the API");
+        let put = self
+            .client
+            .put_module_instances(&self.name, &module, &asked, Precondition::None);
+        Ok(put.await?.resource.value)
     }
 
     /// Replaces its limits.

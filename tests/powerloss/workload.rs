@@ -104,6 +104,7 @@ pub(crate) fn transaction(seq: u64, digest: Option<Digest>) -> Transaction {
                 inspection: vec![7; usize::try_from(coins.below(12_000)).unwrap_or(0)],
                 ..VersionRecord::default()
             }],
+            ..ModuleRecord::default()
         }));
     }
     transaction

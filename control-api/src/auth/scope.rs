@@ -18,7 +18,7 @@ pub enum Scope {
     NodeRead,
     /// Everything of its tenant, except the tenant's own settings, which are the operator's.
     TenantAdmin,
-    /// Uploads and routes of its tenant, and reading what they need.
+    /// Uploads and routes of its tenant, how its modules' instances are used, and reading what these need.
     Deploy,
     /// Reading everything of its tenant.
     Read,
@@ -88,7 +88,7 @@ pub enum Need {
     ReadSettings,
     /// Reading a tenant's modules, routes, jobs, logs, usage.
     ReadWork,
-    /// Uploads and route changes.
+    /// Uploads, how a module's instances are used, and route changes.
     Deploy,
     /// Publisher keys, and deleting modules.
     AdminTenant,

@@ -1,4 +1,4 @@
-//! `littoral module`: modules, their versions, uploads under way.
+//! `littoral module`: modules, their versions, how their instances are used, uploads under way.
 
 use clap::Subcommand;
 use edge_config::{ModuleName, TenantName};
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::context::{Context, all};
 use super::failure::Failure;
 use super::output::{date, facts, table};
-use crate::view::{JobState, ModuleVersion, Precondition};
+use crate::view::{InstanceUse, JobState, ModuleVersion, Precondition};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -36,6 +36,16 @@ pub(super) enum Command {
         /// The module
         module: ModuleName,
     },
+    /// Show how a module's instances are used, or say so: all of it, what is left out returns to its default
+    Instances {
+        /// The tenant
+        #[arg(long)]
+        tenant: TenantName,
+        /// The module
+        module: ModuleName,
+        #[command(flatten)]
+        asked: AskedUse,
+    },
     /// Show where an upload stands
     Job {
         /// The tenant
@@ -44,6 +54,50 @@ pub(super) enum Command {
         /// The job's id
         job: String,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AskedUse {
+    /// A new instance for every request
+    #[arg(long, conflicts_with_all = ["reuse", "idle_ms", "concurrency", "memory_mib"])]
+    fresh: bool,
+    /// Instances that serve several requests, at most so many each (128 where not said); what a request leaves in memory
+    /// is there for the next one of this module
+    #[arg(long, num_args = 0..=1, value_name = "REQUESTS")]
+    reuse: Option<Option<u64>>,
+    /// Drop an instance that has waited this long for a request, in milliseconds
+    #[arg(long = "idle-ms", requires = "reuse", value_name = "MS")]
+    idle_ms: Option<u64>,
+    /// Requests that one instance serves at once; more than 1 for `wasi:http/service@0.3` only
+    #[arg(long, requires = "reuse", value_name = "REQUESTS")]
+    concurrency: Option<u64>,
+    /// Use an instance no more whose memories hold more than this after a request, in MiB
+    #[arg(long = "memory-mib", requires = "reuse", value_name = "MIB")]
+    memory_mib: Option<u64>,
+}
+
+impl AskedUse {
+    /// What is to be set; `None` where it is only to be shown.
+    fn write(&self) -> Option<InstanceUse> {
+        if self.fresh {
+            return Some(InstanceUse::default());
+        }
+        let asked = self.reuse?;
+        let mut write = InstanceUse::reuse();
+        if let InstanceUse::Reuse {
+            requests_max,
+            idle_ms_max,
+            concurrency_max,
+            memory_mib_max,
+        } = &mut write
+        {
+            *requests_max = asked.unwrap_or(*requests_max);
+            *idle_ms_max = self.idle_ms.unwrap_or(*idle_ms_max);
+            *concurrency_max = self.concurrency.unwrap_or(*concurrency_max);
+            *memory_mib_max = self.memory_mib.unwrap_or(*memory_mib_max);
+        }
+        Some(write)
+    }
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
@@ -62,10 +116,11 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
                             module.name.to_string(),
                             module.active_version.to_string(),
                             module.versions.len().to_string(),
+                            module.instances.mode().to_owned(),
                         ]
                     })
                     .collect();
-                table(["MODULE", "ACTIVE", "KEPT VERSIONS"], &rows)
+                table(["MODULE", "ACTIVE", "KEPT VERSIONS", "INSTANCES"], &rows)
             })
         }
         Command::Show {
@@ -109,6 +164,23 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 format!("module {module} is gone\n")
             })
         }
+        Command::Instances {
+            tenant,
+            module,
+            asked,
+        } => {
+            let used = match asked.write() {
+                None => client.module_instances(&tenant, &module).await?.value,
+                Some(write) => {
+                    client
+                        .put_module_instances(&tenant, &module, &write, Precondition::None)
+                        .await?
+                        .resource
+                        .value
+                }
+            };
+            context.show(&used, || use_text(&used))
+        }
         Command::Job { tenant, job } => {
             let job = client.job(&tenant, &job).await?;
             context.show(&job, || {
@@ -128,6 +200,28 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 ])
             })
         }
+    }
+}
+
+fn use_text(used: &InstanceUse) -> String {
+    let mode = ("instances", used.mode().to_owned());
+    match used {
+        InstanceUse::Fresh {} => facts(&[mode]),
+        InstanceUse::Reuse {
+            requests_max,
+            idle_ms_max,
+            concurrency_max,
+            memory_mib_max,
+        } => facts(&[
+            mode,
+            ("requests each, at most", requests_max.to_string()),
+            ("requests at once, at most", concurrency_max.to_string()),
+            ("waiting, at most", format!("{idle_ms_max} ms")),
+            (
+                "memory after a request, at most",
+                format!("{memory_mib_max} MiB"),
+            ),
+        ]),
     }
 }
 

@@ -6,8 +6,8 @@ use http::Method;
 use super::request::conditional;
 use super::{Client, ClientError, Put};
 use crate::view::{
-    Job, Module, ModuleVersion, Page, PageRequest, Precondition, Revised, Route, RouteDryRun,
-    RouteWrite,
+    InstanceUse, Job, Module, ModuleVersion, Page, PageRequest, Precondition, Revised, Route,
+    RouteDryRun, RouteWrite,
 };
 
 impl Client {
@@ -53,6 +53,36 @@ impl Client {
             "v1", "tenants", tenant, "modules", module, "versions", &version,
         ];
         self.get_revised(&path).await
+    }
+
+    /// How a module's instances are used.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn module_instances(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<InstanceUse>, ClientError> {
+        let (tenant, module) = (tenant.as_ref(), module.as_ref());
+        self.get_revised(&["v1", "tenants", tenant, "modules", module, "instances"])
+            .await
+    }
+
+    /// Says how a module's instances are used.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn put_module_instances(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        write: &InstanceUse,
+        precondition: Precondition,
+    ) -> Result<Put<InstanceUse>, ClientError> {
+        let (tenant, module) = (tenant.as_ref(), module.as_ref());
+        let path = ["v1", "tenants", tenant, "modules", module, "instances"];
+        self.put_json(&path, write, precondition).await
     }
 
     /// Removes a module with its versions.

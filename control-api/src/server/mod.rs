@@ -165,6 +165,7 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(modules::list))
         .routes(routes!(modules::show, upload::put, modules::delete))
         .routes(routes!(modules::version))
+        .routes(routes!(modules::instances, modules::put_instances))
         .routes(routes!(jobs::show))
         .routes(routes!(routes::list))
         .routes(routes!(routes::show, routes::put, routes::delete))

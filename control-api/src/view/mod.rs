@@ -2,11 +2,13 @@
 //!
 //! Views are not stored and not acted on: records live in the daemon's store, domain types in its control room.
 
+mod instances;
 mod module;
 mod node;
 mod route;
 mod tenant;
 
+pub use instances::*;
 pub use module::*;
 pub use node::*;
 pub use route::*;

@@ -4,6 +4,8 @@ use edge_config::{Digest, KeyId, ModuleName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::InstanceUse;
+
 /// A tenant's named deployable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Module {
@@ -13,6 +15,8 @@ pub struct Module {
     pub active_version: u64,
     /// The highest version ever accepted, kept even after deletion.
     pub highest_version: u64,
+    /// How its instances are used.
+    pub instances: InstanceUse,
     /// The versions still kept, newest first.
     pub versions: Vec<ModuleVersion>,
 }

@@ -35,6 +35,8 @@ const ACCESS: &[(&str, &[&str])] = &[
     ("get_module", WORK),
     ("upload_module", DEPLOY),
     ("delete_module", OWNER),
+    ("get_module_instances", WORK),
+    ("put_module_instances", DEPLOY),
     ("get_module_version", WORK),
     ("get_job", WORK),
     ("list_routes", WORK),

@@ -311,6 +311,54 @@ async fn a_tenants_settings_change_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_modules_instances_are_shown_and_set() {
+    let shell = Shell::start().await;
+    shell.tenant().await;
+    shell.ok(DEPLOY).await;
+    let line = "module instances --tenant acme hello";
+    assert_eq!(shell.ok(line).await, "instances  fresh\n");
+    let set = shell
+        .json(&format!("{line} --reuse 9 --idle-ms 500 --memory-mib 64"))
+        .await;
+    let wanted = serde_json::json!({
+        "mode": "reuse", "requests_max": 9, "idle_ms_max": 500, "concurrency_max": 1, "memory_mib_max": 64,
+    });
+    assert_eq!(set, wanted);
+    assert_eq!(shell.json(line).await, wanted);
+    let text = shell.ok(line).await;
+    for shown in ["reuse", "9", "500 ms", "64 MiB"] {
+        assert!(text.contains(shown), "{text}");
+    }
+    assert!(
+        shell
+            .ok("module list --tenant acme")
+            .await
+            .contains("reuse")
+    );
+
+    // What is not said is at its default again; a count is not needed.
+    let set = shell.json(&format!("{line} --reuse --idle-ms 100")).await;
+    assert_eq!(
+        (&set["requests_max"], &set["memory_mib_max"]),
+        (&128.into(), &32.into())
+    );
+    let stderr = shell
+        .fails(&format!("{line} --reuse --concurrency 2"), 1)
+        .await;
+    assert!(stderr.contains("one request at a time"), "{stderr}");
+    for nonsense in [
+        "--fresh --reuse",
+        "--idle-ms 5",
+        "--fresh --concurrency 2",
+        "--reuse many",
+    ] {
+        shell.fails(&format!("{line} {nonsense}"), 2).await;
+    }
+    let set = shell.json(&format!("{line} --fresh")).await;
+    assert_eq!(set, serde_json::json!({"mode": "fresh"}));
+}
+
+#[tokio::test]
 async fn logs_are_followed_line_by_line() {
     let shell = Shell::start().await;
     shell.tenant().await;
@@ -487,6 +535,8 @@ async fn every_operation_of_the_api_has_a_command() {
             "module show --tenant acme hello --version {}",
             module["active_version"]
         ),
+        "module instances --tenant acme hello",
+        "module instances --tenant acme hello --reuse",
         "module job --tenant acme job-1",
         "route list --tenant acme",
         "route show --tenant acme hello.localhost/",

@@ -8,6 +8,7 @@
 
 mod access;
 mod cli;
+mod instances;
 mod jwks;
 mod listening;
 mod logs;

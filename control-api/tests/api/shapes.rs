@@ -197,6 +197,7 @@ async fn what_is_not_there_has_a_problem_of_its_own() {
     node.tenant("acme").await;
     for (path, slug) in [
         ("modules/nothing", "module-not-found"),
+        ("modules/nothing/instances", "module-not-found"),
         ("keys/nobody", "key-not-found"),
         ("routes/a.test%2F", "route-not-found"),
         ("jobs/none", "job-not-found"),

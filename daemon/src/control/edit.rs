@@ -4,8 +4,8 @@ use edge_config::{KeyId, ModuleName, RouteId, TenantName};
 
 use super::state::{Affected, Module, PublisherKey, RouteTarget, State, TenantSettings};
 use crate::store::{
-    FloorRecord, Key, ModuleRecord, PublisherKeyRecord, Record, RouteRecord, TenantRecord,
-    Transaction, VersionRecord,
+    FloorRecord, Key, ModuleRecord, PublisherKeyRecord, Record, ReuseRecord, RouteRecord,
+    TenantRecord, Transaction, VersionRecord,
 };
 
 /// One edit. Several make a change, which is durable as a whole or not at all.
@@ -228,5 +228,11 @@ fn module_record(tenant: &TenantName, name: &ModuleName, module: &Module) -> Mod
         active_version: module.active_version,
         highest_version: module.highest_version,
         versions: versions.collect(),
+        reuse: module.reuse.map(|reuse| ReuseRecord {
+            requests_max: reuse.requests_max,
+            idle_ms_max: reuse.idle_ms_max,
+            concurrency_max: reuse.concurrency_max,
+            memory_bytes_max: reuse.memory_bytes_max,
+        }),
     }
 }

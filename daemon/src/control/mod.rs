@@ -11,6 +11,7 @@ mod compile;
 mod crashes;
 mod dry_run;
 mod edit;
+mod instances;
 mod jobs;
 pub mod logs;
 mod node;

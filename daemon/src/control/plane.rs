@@ -7,9 +7,9 @@ use std::time::Duration;
 use control_api::error::PlaneError;
 use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
 use control_api::view::{
-    AuditEntry, Job, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition,
-    PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite, Tenant, TenantWrite,
-    UploadDryRun, Usage, Written,
+    AuditEntry, InstanceUse, Job, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest,
+    Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite, Tenant,
+    TenantWrite, UploadDryRun, Usage, Written,
 };
 use edge_config::{HostPattern, KeyId, ModuleName, RouteId, TenantName};
 
@@ -417,6 +417,26 @@ impl ControlPlane for Control {
         Ok(revised(found.revision, views::version(kept)))
     }
 
+    async fn module_instances(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<InstanceUse>, PlaneError> {
+        self.instances(tenant, module)
+    }
+
+    async fn put_module_instances(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        write: InstanceUse,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<InstanceUse>, Written), PlaneError> {
+        self.set_instances(tenant, module, write, precondition, &caller)
+            .await
+    }
+
     async fn delete_module(
         &self,
         tenant: &TenantName,
@@ -617,7 +637,7 @@ pub(super) fn tenant_in<'a>(
         })
 }
 
-fn module_in<'a>(
+pub(super) fn module_in<'a>(
     tenant: &'a state::Tenant,
     name: &TenantName,
     module: &ModuleName,
@@ -631,7 +651,11 @@ fn module_in<'a>(
         })
 }
 
-fn version_not_found(module: &ModuleName, version: u64, kept: &state::Module) -> PlaneError {
+pub(super) fn version_not_found(
+    module: &ModuleName,
+    version: u64,
+    kept: &state::Module,
+) -> PlaneError {
     PlaneError::VersionNotFound {
         module: module.clone(),
         version,

@@ -7,7 +7,7 @@ use edge_config::{LimitOverrides, Limits, RouteId};
 
 use super::edit::Edit;
 use super::state::{Module, PublisherKey, RouteTarget, State, TenantSettings, Version};
-use crate::link::World;
+use crate::link::{Reuse, World};
 use crate::store::{ModuleRecord, Snapshot, TenantRecord, VersionRecord};
 
 /// A record that this build cannot make sense of.
@@ -114,6 +114,12 @@ fn module(record: ModuleRecord) -> Result<Module, RestoreError> {
     Ok(Module {
         active_version: record.active_version,
         highest_version: record.highest_version,
+        reuse: record.reuse.map(|reuse| Reuse {
+            requests_max: reuse.requests_max,
+            idle_ms_max: reuse.idle_ms_max,
+            concurrency_max: reuse.concurrency_max,
+            memory_bytes_max: reuse.memory_bytes_max,
+        }),
         versions: record
             .versions
             .into_iter()

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::Edit;
 use crate::artifact::inspect::Inspection;
-use crate::link::{ModuleTarget, TableChange, TenantLimits, World};
+use crate::link::{ModuleTarget, Reuse, TableChange, TenantLimits, World};
 
 /// A thing with the number of the change that last wrote it.
 #[derive(Debug, Clone)]
@@ -68,6 +68,8 @@ pub(super) struct PublisherKey {
 pub(super) struct Module {
     pub(super) active_version: u64,
     pub(super) highest_version: u64,
+    /// How its instances are used again, as it was asked for; `None` makes a new one for every request.
+    pub(super) reuse: Option<Reuse>,
     pub(super) versions: Vec<Version>,
 }
 
@@ -104,6 +106,19 @@ pub(super) struct RouteTarget {
 impl Module {
     pub(super) fn version(&self, version: u64) -> Option<&Version> {
         self.versions.iter().find(|kept| kept.version == version)
+    }
+
+    /// How the instances of one of its versions are used again: those of 0.2 serve one request at a time, whatever was
+    /// asked for while another version was active.
+    fn reuse_of(&self, version: &Version) -> Option<Reuse> {
+        let reuse = self.reuse?;
+        Some(match version.world {
+            World::Proxy02 => Reuse {
+                concurrency_max: 1,
+                ..reuse
+            },
+            World::Service03 => reuse,
+        })
     }
 
     /// For messages: the kept versions, newest first.
@@ -174,8 +189,14 @@ impl Tenant {
 
     /// The version a route serves now.
     pub(super) fn served(&self, target: &RouteTarget) -> Option<&Version> {
+        self.serving(target).map(|(_, version)| version)
+    }
+
+    /// The same, with its module.
+    fn serving(&self, target: &RouteTarget) -> Option<(&Module, &Version)> {
         let module = &self.modules.get(&target.module)?.value;
-        module.version(target.version.unwrap_or(module.active_version))
+        let version = module.version(target.version.unwrap_or(module.active_version))?;
+        Some((module, version))
     }
 
     /// Routes that serve a module, optionally only those that pin one of its versions.
@@ -526,7 +547,7 @@ fn route_change(
     id: &RouteId,
     target: &RouteTarget,
 ) -> Option<TableChange> {
-    let version = tenant.served(target)?;
+    let (module, version) = tenant.serving(target)?;
     Some(TableChange::Route {
         host: id.host().as_str().to_owned(),
         path: path_text(id.path()),
@@ -536,6 +557,7 @@ fn route_change(
             version: version.version,
             artifact: names.artifact_of(&version.digest),
             world: version.world,
+            reuse: module.reuse_of(version),
         },
     })
 }

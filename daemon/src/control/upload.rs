@@ -473,6 +473,7 @@ fn plan_version(
     let module = Module {
         active_version: number,
         highest_version: number,
+        reuse: before.and_then(|before| before.value.reuse),
         versions,
     };
     let plan = Plan::new(

@@ -10,6 +10,7 @@ use super::state::{
 };
 use crate::artifact::inspect::Inspection;
 use crate::host;
+use crate::link::Reuse;
 
 pub(super) fn tenant(name: &TenantName, settings: &TenantSettings, limits: Limits) -> view::Tenant {
     view::Tenant {
@@ -46,7 +47,38 @@ pub(super) fn module(name: &ModuleName, module: &Module) -> view::Module {
         name: name.clone(),
         active_version: module.active_version,
         highest_version: module.highest_version,
+        instances: instances(module),
         versions: module.versions.iter().rev().map(version).collect(),
+    }
+}
+
+pub(super) fn instances(module: &Module) -> view::InstanceUse {
+    match module.reuse {
+        None => view::InstanceUse::Fresh {},
+        Some(reuse) => view::InstanceUse::Reuse {
+            requests_max: reuse.requests_max.into(),
+            idle_ms_max: reuse.idle_ms_max,
+            concurrency_max: reuse.concurrency_max.into(),
+            memory_mib_max: reuse.memory_bytes_max >> 20,
+        },
+    }
+}
+
+/// From the API to the domain; the figures were checked, and larger ones than were allowed are cut.
+pub(super) fn reuse(asked: &view::InstanceUse) -> Option<Reuse> {
+    match *asked {
+        view::InstanceUse::Fresh {} => None,
+        view::InstanceUse::Reuse {
+            requests_max,
+            idle_ms_max,
+            concurrency_max,
+            memory_mib_max,
+        } => Some(Reuse {
+            requests_max: u32::try_from(requests_max).unwrap_or(u32::MAX),
+            idle_ms_max,
+            concurrency_max: u32::try_from(concurrency_max).unwrap_or(u32::MAX),
+            memory_bytes_max: memory_mib_max.saturating_mul(1 << 20),
+        }),
     }
 }
 
@@ -82,6 +114,7 @@ pub(super) fn audited_module(name: &ModuleName, module: &Module) -> serde_json::
     serde_json::json!({
         "name": name,
         "active_version": module.active_version,
+        "instances": instances(module),
         "versions": versions,
     })
 }

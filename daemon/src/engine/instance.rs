@@ -1,21 +1,21 @@
-//! One component, ready to be instantiated; one instance, serving one request.
+//! One component, ready to be instantiated; one instance, serving one request at a time.
 
-use std::fmt::Write as _;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use http::{Request, Response};
 use tokio::sync::oneshot;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
-use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
-use super::limits::MemoryRefused;
-use crate::host::GuestState;
+use super::end::{GuestEnd, Remains};
+use super::slice::Slice;
+use crate::host::{GuestState, NextRequest};
 use crate::link::World;
-use crate::quota::Refusal;
 
 /// Handles of the component model itself a store may hold.
 const COMPONENT_HANDLES_MAX: usize = 8192;
@@ -32,31 +32,6 @@ enum Handler {
 
 /// The head of a guest's answer with its body, or the error code it answered instead.
 pub type Head = Result<Response<WasiBody>, String>;
-
-/// How a guest ended.
-pub struct GuestEnd {
-    /// What wasmtime says.
-    pub result: wasmtime::Result<()>,
-    /// Whether it was refused memory on the way.
-    pub memory_refused: MemoryRefused,
-    /// Whether there was ever an instance: without, what failed was making one.
-    pub started: bool,
-    /// The limit that it was ended for, where that is how.
-    pub killed: Option<Refusal>,
-    /// What it leaves behind.
-    pub remains: Option<Remains>,
-}
-
-/// What an ended guest leaves behind: its store, with its memory. Dropping it takes a while, and ends the guest's bodies;
-/// whoever reads those must know by then how the guest ended.
-pub struct Remains(#[expect(dead_code, reason = "it is there to be dropped")] Box<dyn Send>);
-
-impl Remains {
-    /// Of anything that a guest lived in.
-    pub fn of(guest: impl Send + 'static) -> Self {
-        Self(Box::new(guest))
-    }
-}
 
 /// One request being served: nothing happens unless it is polled, and dropping it ends the instance at once.
 pub type Serving = Pin<Box<dyn Future<Output = GuestEnd> + Send>>;
@@ -86,52 +61,165 @@ impl Loaded {
         }
     }
 
-    /// Serves one request in an instance of its own.
+    /// Serves one request.
     ///
     /// The answer's head goes to `head` as soon as the guest gives it; its body is filled while the returned future
-    /// is polled. The future ends when the guest does.
+    /// is polled. The future ends when the guest does; with `keep` it gives the instance back if that ended well.
     ///
     /// # Cancel safety
     /// May be dropped at any await point: the instance ends there and its memory is given back.
     pub async fn serve(
         self: std::sync::Arc<Self>,
-        state: GuestState,
+        start: Start,
         request: Request<WasiBody>,
         head: oneshot::Sender<Head>,
+        keep: bool,
     ) -> GuestEnd {
+        let mut live = match start {
+            Start::Again(live) => live,
+            Start::New(state) => match self.instantiate(state).await {
+                Ok(live) => live,
+                Err(end) => return end,
+            },
+        };
+        let result = live.serve(request, head).await;
+        let memory_refused = live.store.data().limits.memory_refused();
+        live.served = live.served.saturating_add(1);
+        let (remains, live) = if keep && result.is_ok() {
+            live.store.data_mut().rest();
+            (None, Some(live))
+        } else {
+            (Some(Remains::of(live)), None)
+        };
+        GuestEnd {
+            result,
+            memory_refused,
+            started: true,
+            killed: None,
+            remains,
+            live,
+        }
+    }
+
+    /// A new instance. Where the node or the tenant has no room, instances that rest make some.
+    async fn instantiate(&self, state: GuestState) -> Result<Live, GuestEnd> {
+        let mut store = self.store(state);
+        let mut made = self.instantiate_in(&mut store).await;
+        if let Err(error) = &made
+            && error.is::<PoolConcurrencyLimitError>()
+            && store.data().limits.make_room()
+        {
+            let mut state = store.into_data();
+            state.limits.start_over();
+            store = self.store(state);
+            made = self.instantiate_in(&mut store).await;
+        }
+        match made {
+            Ok(guest) => Ok(Live {
+                store,
+                guest,
+                served: 0,
+            }),
+            Err(error) => Err(GuestEnd {
+                result: Err(error),
+                memory_refused: store.data().limits.memory_refused(),
+                started: false,
+                killed: None,
+                remains: Some(Remains::of(store)),
+                live: None,
+            }),
+        }
+    }
+
+    fn store(&self, state: GuestState) -> Store<GuestState> {
         let mut store = Store::new(self.engine(), state);
         store.limiter(|state| &mut state.limits);
-        let hostcall_bytes_max = store.data().hostcall_bytes_max;
-        store.set_hostcall_fuel(hostcall_bytes_max);
         store.set_max_component_handles(COMPONENT_HANDLES_MAX);
+        store.set_hostcall_fuel(store.data().hostcall_bytes_max);
         store.set_epoch_deadline(1);
         // Whether the guest goes on, and when, is for whoever polls it to say.
         store.epoch_deadline_callback(|store| {
             let interrupted = store.data().slice.interrupt();
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(interrupted)))
         });
-        let result = match &self.handler {
-            Handler::Proxy02(pre) => serve_proxy(&mut store, pre, request, head).await,
-            Handler::Service03(pre) => serve_service(&mut store, pre, request, head).await,
-        };
-        GuestEnd {
-            result,
-            memory_refused: store.data().limits.memory_refused(),
-            started: store.data().started,
-            killed: None,
-            remains: Some(Remains::of(store)),
+        store
+    }
+
+    async fn instantiate_in(&self, store: &mut Store<GuestState>) -> wasmtime::Result<Exports> {
+        Ok(match &self.handler {
+            Handler::Proxy02(pre) => Exports::Proxy02(pre.instantiate_async(store).await?),
+            Handler::Service03(pre) => Exports::Service03(pre.instantiate_async(store).await?),
+        })
+    }
+}
+
+/// What a request is served in.
+pub enum Start {
+    /// An instance of its own, with this state.
+    New(GuestState),
+    /// One that served others before.
+    Again(Live),
+}
+
+/// An instance in its store.
+pub struct Live {
+    store: Store<GuestState>,
+    guest: Exports,
+    served: u32,
+}
+
+enum Exports {
+    Proxy02(Proxy),
+    Service03(Service),
+}
+
+impl Live {
+    /// Requests that it has served.
+    #[must_use]
+    pub fn served(&self) -> u32 {
+        self.served
+    }
+
+    /// Bytes of linear memory that it has.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.store.data().limits.memory_bytes()
+    }
+
+    /// What it and whoever polls it share.
+    #[must_use]
+    pub fn slice(&self) -> Arc<Slice> {
+        Arc::clone(&self.store.data().slice)
+    }
+
+    /// Turns to another request of its tenant.
+    pub fn turn_to(&mut self, request: NextRequest) {
+        self.store.data_mut().turn_to(request);
+        let hostcall_bytes_max = self.store.data().hostcall_bytes_max;
+        self.store.set_hostcall_fuel(hostcall_bytes_max);
+        self.store.set_epoch_deadline(1);
+    }
+
+    async fn serve(
+        &mut self,
+        request: Request<WasiBody>,
+        head: oneshot::Sender<Head>,
+    ) -> wasmtime::Result<()> {
+        match &self.guest {
+            Exports::Proxy02(proxy) => serve_proxy(&mut self.store, proxy, request, head).await,
+            Exports::Service03(service) => {
+                serve_service(&mut self.store, service, request, head).await
+            }
         }
     }
 }
 
 async fn serve_proxy(
     store: &mut Store<GuestState>,
-    pre: &ProxyPre<GuestState>,
+    proxy: &Proxy,
     request: Request<WasiBody>,
     head: oneshot::Sender<Head>,
 ) -> wasmtime::Result<()> {
-    let proxy = pre.instantiate_async(&mut *store).await?;
-    store.data_mut().started = true;
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, request)?;
     let outparam = http.new_response_outparam_from_callback(move |answer| {
@@ -148,12 +236,10 @@ async fn serve_proxy(
 
 async fn serve_service(
     store: &mut Store<GuestState>,
-    pre: &ServicePre<GuestState>,
+    service: &Service,
     request: Request<WasiBody>,
     head: oneshot::Sender<Head>,
 ) -> wasmtime::Result<()> {
-    let service = pre.instantiate_async(&mut *store).await?;
-    store.data_mut().started = true;
     let (request, request_body_result) =
         p3::Request::from_http(store.data_mut().http().hooks, request);
     store
@@ -170,60 +256,4 @@ async fn serve_service(
             Ok(())
         })
         .await?
-}
-
-impl GuestEnd {
-    /// The end of a guest that was ended for what it did.
-    #[must_use]
-    pub fn killed(refusal: Refusal, why: String) -> Self {
-        Self {
-            result: Err(wasmtime::Error::msg(why)),
-            memory_refused: MemoryRefused::No,
-            started: true,
-            killed: Some(refusal),
-            remains: None,
-        }
-    }
-
-    /// The refusal that a guest's end amounts to where it gave no answer, with what to tell its tenant, line by line.
-    #[must_use]
-    pub fn refusal(&self) -> (Refusal, String) {
-        if let (Some(refusal), Err(error)) = (self.killed, &self.result) {
-            return (refusal, error.to_string());
-        }
-        match &self.result {
-            Ok(()) => (
-                Refusal::NoResponse,
-                "the guest returned without an answer".to_owned(),
-            ),
-            Err(error) if error.is::<PoolConcurrencyLimitError>() => (
-                Refusal::Instances,
-                "the node has no instance left".to_owned(),
-            ),
-            Err(_) if !self.started && self.memory_refused == MemoryRefused::ByQuota => (
-                Refusal::MemoryUsedUp,
-                "the tenant or the node has no memory left for one more instance".to_owned(),
-            ),
-            Err(error) if self.memory_refused != MemoryRefused::No => {
-                (Refusal::Memory, told(error))
-            }
-            Err(error) => (Refusal::Trap, told(error)),
-        }
-    }
-}
-
-/// What happened first, then where, innermost call first.
-fn told(error: &wasmtime::Error) -> String {
-    let mut text = error.root_cause().to_string();
-    let frames = error
-        .downcast_ref::<WasmBacktrace>()
-        .map(WasmBacktrace::frames)
-        .unwrap_or_default();
-    for frame in frames {
-        let _ = match frame.func_name() {
-            Some(name) => write!(text, "\n  in {name}"),
-            None => write!(text, "\n  in wasm function {}", frame.func_index()),
-        };
-    }
-    text
 }

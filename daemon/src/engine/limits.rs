@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
-use crate::quota::TenantMemory;
+use super::reuse::Resting;
+use crate::quota::{Lack, TenantMemory};
 
 /// Core instances, memories and tables in one store: those of one component, with room.
 const CORE_INSTANCES_MAX: usize = 32;
@@ -37,13 +38,20 @@ pub struct InstanceLimits {
     refused: MemoryRefused,
     refused_traps: bool,
     tenant: Arc<TenantMemory>,
+    resting: Arc<Resting>,
 }
 
 impl InstanceLimits {
     /// Limits for one store: at most `memory_bytes_max` bytes over all its linear memories, and what its tenant may
-    /// take. With `refused_traps` a guest that is refused ends there; else `memory.grow` answers it -1.
+    /// take, for which instances that are `resting` make room. With `refused_traps` a guest that is refused ends there;
+    /// else `memory.grow` answers it -1.
     #[must_use]
-    pub fn new(memory_bytes_max: u64, refused_traps: bool, tenant: Arc<TenantMemory>) -> Self {
+    pub fn new(
+        memory_bytes_max: u64,
+        refused_traps: bool,
+        tenant: Arc<TenantMemory>,
+        resting: Arc<Resting>,
+    ) -> Self {
         Self {
             memory_bytes_max,
             memory_bytes: 0,
@@ -51,7 +59,23 @@ impl InstanceLimits {
             refused: MemoryRefused::No,
             refused_traps,
             tenant,
+            resting,
         }
+    }
+
+    /// The store serves another request, with limits of its own. What is there already stays, if it is more.
+    pub fn turn_to(&mut self, memory_bytes_max: u64, refused_traps: bool) {
+        self.memory_bytes_max = memory_bytes_max;
+        self.refused_traps = refused_traps;
+        self.refused = MemoryRefused::No;
+    }
+
+    /// The store is gone and another is made in its place: what it had is given back.
+    pub(super) fn start_over(&mut self) {
+        self.tenant.give(self.memory_bytes + self.table_bytes());
+        self.memory_bytes = 0;
+        self.table_elements = 0;
+        self.refused = MemoryRefused::No;
     }
 
     /// Bytes of linear memory that the store has now.
@@ -72,6 +96,20 @@ impl InstanceLimits {
             return Err(wasmtime::Error::msg("the guest was refused memory"));
         }
         Ok(false)
+    }
+
+    /// Ends instances that rest, on behalf of one that finds the node full; whether there were any.
+    pub(super) fn make_room(&self) -> bool {
+        self.resting.make_room(&self.tenant, Lack::Node)
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        match self.tenant.take(bytes) {
+            Ok(()) => true,
+            Err(lack) => {
+                self.resting.make_room(&self.tenant, lack) && self.tenant.take(bytes).is_ok()
+            }
+        }
     }
 
     fn table_bytes(&self) -> u64 {
@@ -101,7 +139,7 @@ impl ResourceLimiter for InstanceLimits {
         if after > self.memory_bytes_max {
             return self.refuse(MemoryRefused::ByLimit);
         }
-        if !self.tenant.take(growth) {
+        if !self.take(growth) {
             return self.refuse(MemoryRefused::ByQuota);
         }
         self.memory_bytes = after;
@@ -122,7 +160,7 @@ impl ResourceLimiter for InstanceLimits {
         if after > TABLE_ELEMENTS_MAX {
             return self.refuse(MemoryRefused::ByLimit);
         }
-        if !self.tenant.take(growth as u64 * TABLE_ELEMENT_BYTES) {
+        if !self.take(growth as u64 * TABLE_ELEMENT_BYTES) {
             return self.refuse(MemoryRefused::ByQuota);
         }
         self.table_elements = after;
@@ -152,10 +190,14 @@ mod tests {
         Arc::new(TenantMemory::new(shared, most, 0))
     }
 
+    fn limits(most: u64, traps: bool, tenant: &Arc<TenantMemory>) -> InstanceLimits {
+        InstanceLimits::new(most, traps, Arc::clone(tenant), Arc::default())
+    }
+
     #[test]
     fn growth_counts_over_all_memories_and_is_given_back() {
         let tenant = tenant(u64::MAX);
-        let mut limits = InstanceLimits::new(100, false, Arc::clone(&tenant));
+        let mut limits = limits(100, false, &tenant);
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 41, None).unwrap());
         assert_eq!(limits.memory_refused(), MemoryRefused::ByLimit);
@@ -173,8 +215,8 @@ mod tests {
     #[test]
     fn what_the_tenant_has_not_left_is_refused() {
         let tenant = tenant(150);
-        let mut first = InstanceLimits::new(100, false, Arc::clone(&tenant));
-        let mut second = InstanceLimits::new(100, false, Arc::clone(&tenant));
+        let mut first = limits(100, false, &tenant);
+        let mut second = limits(100, false, &tenant);
         assert!(first.memory_growing(0, 100, None).unwrap());
         assert!(!second.memory_growing(0, 51, None).unwrap());
         assert_eq!(second.memory_refused(), MemoryRefused::ByQuota);
@@ -185,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_refusal_ends_the_guest_where_that_was_chosen() {
-        let mut limits = InstanceLimits::new(100, true, tenant(u64::MAX));
+        let mut limits = limits(100, true, &tenant(u64::MAX));
         assert!(limits.memory_growing(0, 100, None).unwrap());
         assert!(limits.memory_growing(100, 101, None).is_err());
         assert_eq!(limits.memory_refused(), MemoryRefused::ByLimit);
@@ -195,7 +237,7 @@ mod tests {
 
     #[test]
     fn tables_are_bounded_together() {
-        let mut limits = InstanceLimits::new(0, false, tenant(u64::MAX));
+        let mut limits = limits(0, false, &tenant(u64::MAX));
         assert!(limits.table_growing(0, TABLE_ELEMENTS_MAX, None).unwrap());
         assert!(!limits.table_growing(0, 1, None).unwrap());
     }

@@ -1,10 +1,10 @@
 //! Which components are in memory.
 //!
 //! A registered module costs a table entry until its first request; that request asks control for the artifact's open
-//! file, and all that come meanwhile wait for the same load. Beyond the bound the ones not used lately are dropped
-//! (CLOCK: Corbató, 1968); requests under way keep what they hold.
+//! file, and all that come meanwhile wait for the same load. Beyond the bounds some are dropped, by a policy of its own
+//! room; requests under way keep what they hold.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 use super::instance::Loaded;
+use super::policy::Policy;
 use crate::host::GuestState;
 use crate::link::{ArtifactName, World};
 use crate::quota::Refusal;
@@ -32,8 +33,7 @@ pub struct Resident {
     linker: Linker<GuestState>,
     needs: mpsc::UnboundedSender<ArtifactName>,
     slots: Mutex<HashMap<ArtifactName, Arc<Slot>>>,
-    clock: Mutex<Clock>,
-    bounds: ResidentBounds,
+    policy: Mutex<Policy>,
     figures: Figures,
 }
 
@@ -46,13 +46,6 @@ pub struct ResidentBounds {
     pub bytes_max: u64,
 }
 
-/// What is loaded, in the order in which it is looked at for something to drop.
-#[derive(Default)]
-struct Clock {
-    slots: VecDeque<Arc<Slot>>,
-    bytes: u64,
-}
-
 #[derive(Default)]
 struct Figures {
     loads: AtomicU64,
@@ -60,43 +53,17 @@ struct Figures {
     load_us: Mutex<Vec<u64>>,
 }
 
-impl Clock {
-    fn push(&mut self, slot: Arc<Slot>) {
-        self.bytes = self
-            .bytes
-            .saturating_add(slot.bytes.load(Ordering::Relaxed));
-        self.slots.push_back(slot);
-    }
-
-    fn pop(&mut self) -> Option<Arc<Slot>> {
-        let slot = self.slots.pop_front()?;
-        self.bytes = self
-            .bytes
-            .saturating_sub(slot.bytes.load(Ordering::Relaxed));
-        Some(slot)
-    }
-
-    fn retain(&mut self, keep: impl FnMut(&Arc<Slot>) -> bool) {
-        let mut keep = keep;
-        self.slots.retain(|slot| keep(slot));
-        let bytes = self
-            .slots
-            .iter()
-            .map(|slot| slot.bytes.load(Ordering::Relaxed));
-        self.bytes = bytes.fold(0, u64::saturating_add);
-    }
-}
-
 /// One component's place, loaded or not; routes hold it.
 pub struct Slot {
     name: ArtifactName,
     world: World,
     loaded: ArcSwapOption<Loaded>,
-    used: AtomicBool,
+    /// Whether a request used it since the policy last looked; not by the one that it was loaded for.
+    pub(super) used: AtomicBool,
     /// Seconds since it was used, as [`Resident::second_passed`] counts them.
-    idle_s: AtomicU32,
+    pub(super) idle_s: AtomicU32,
     /// What it takes while it is loaded.
-    bytes: AtomicU64,
+    pub(super) bytes: AtomicU64,
     loading: Mutex<Loading>,
     changed: Notify,
 }
@@ -108,6 +75,27 @@ enum Loading {
 }
 
 impl Slot {
+    pub(super) fn new(name: ArtifactName, world: World) -> Self {
+        Self {
+            name,
+            world,
+            loaded: ArcSwapOption::empty(),
+            used: AtomicBool::new(false),
+            idle_s: AtomicU32::new(0),
+            bytes: AtomicU64::new(0),
+            loading: Mutex::new(Loading::Idle),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn name(&self) -> ArtifactName {
+        self.name
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// The component, if it is in memory: no lock, no wait.
     #[must_use]
     pub fn get(&self) -> Option<Arc<Loaded>> {
@@ -116,6 +104,11 @@ impl Slot {
             self.used.store(true, Ordering::Relaxed);
         }
         Some(loaded)
+    }
+
+    /// Whether the component is in memory.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.loaded.load().is_some()
     }
 }
 
@@ -133,8 +126,7 @@ impl Resident {
             linker,
             needs,
             slots: Mutex::default(),
-            clock: Mutex::default(),
-            bounds,
+            policy: Mutex::new(Policy::new(bounds)),
             figures: Figures::default(),
         }
     }
@@ -143,60 +135,59 @@ impl Resident {
     #[must_use]
     pub fn slot(&self, name: ArtifactName, world: World) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(slots.entry(name).or_insert_with(|| {
-            Arc::new(Slot {
-                name,
-                world,
-                loaded: ArcSwapOption::empty(),
-                used: AtomicBool::new(false),
-                idle_s: AtomicU32::new(0),
-                bytes: AtomicU64::new(0),
-                loading: Mutex::new(Loading::Idle),
-                changed: Notify::new(),
-            })
-        }))
+        Arc::clone(
+            slots
+                .entry(name)
+                .or_insert_with(|| Arc::new(Slot::new(name, world))),
+        )
+    }
+
+    /// Loads a component before anybody asks for it, if nothing has to give way for it.
+    pub fn warm(&self, slot: &Slot) {
+        if slot.is_loaded() || !self.policy().has_room() {
+            return;
+        }
+        let mut loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*loading, Loading::Idle) && self.needs.send(slot.name).is_ok() {
+            *loading = Loading::Asked;
+        }
     }
 
     /// Forgets components that no route serves any more.
     pub fn forget_unrouted(&self) {
-        let mut clock = self.clock();
+        let mut policy = self.policy();
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        // One count is the map's, one the clock's where it is loaded.
-        slots.retain(|_, slot| {
-            Arc::strong_count(slot) > 1 + usize::from(slot.loaded.load().is_some())
-        });
-        clock.retain(|slot| slots.contains_key(&slot.name));
+        // One count is the map's, one the policy's where it is loaded.
+        slots.retain(|_, slot| Arc::strong_count(slot) > 1 + usize::from(slot.is_loaded()));
+        // Their components go with them.
+        drop(policy.remove_unless(|slot| slots.contains_key(&slot.name)));
     }
 
     /// To be called once a second: counts how long each component has not been used.
     pub fn second_passed(&self) {
-        for slot in &self.clock().slots {
-            if slot.used.swap(false, Ordering::Relaxed) {
-                slot.idle_s.store(0, Ordering::Relaxed);
-            } else {
-                slot.idle_s.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.policy().second_passed();
     }
 
     /// Drops what was not used for at least `idle_s` seconds, its code and the memory that stood ready for its
     /// instances. What serves a request goes with the request.
     pub fn drop_idle(&self, idle_s: u32) {
-        let mut dropped = 0;
-        self.clock().retain(|slot| {
-            let keep =
-                slot.used.load(Ordering::Relaxed) || slot.idle_s.load(Ordering::Relaxed) < idle_s;
-            if !keep {
-                slot.loaded.store(None);
-                dropped += 1;
-            }
-            keep
+        let out = self.policy().remove_unless(|slot| {
+            slot.used.load(Ordering::Relaxed) || slot.idle_s.load(Ordering::Relaxed) < idle_s
         });
-        self.figures.evictions.fetch_add(dropped, Ordering::Relaxed);
+        self.evict(&out);
     }
 
-    fn clock(&self) -> MutexGuard<'_, Clock> {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    fn evict(&self, out: &[Arc<Slot>]) {
+        for slot in out {
+            slot.loaded.store(None);
+        }
+        self.figures
+            .evictions
+            .fetch_add(out.len() as u64, Ordering::Relaxed);
+    }
+
+    fn policy(&self) -> MutexGuard<'_, Policy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The component, loading it first where it is not in memory.
@@ -211,7 +202,8 @@ impl Resident {
             let changed = slot.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(loaded) = slot.get() {
+            // Not `get`: the first use of a component says nothing about whether there will be another.
+            if let Some(loaded) = slot.loaded.load_full() {
                 return Ok(loaded);
             }
             {
@@ -255,7 +247,8 @@ impl Resident {
         }
         slot.changed.notify_waiters();
         if outcome.is_ok() {
-            self.keep(slot);
+            let out = self.policy().insert(slot);
+            self.evict(&out);
         }
         outcome
     }
@@ -271,7 +264,6 @@ impl Resident {
         let loaded = Loaded::link(&self.linker, &component, slot.world)
             .map_err(|error| format!("{error:#}"))?;
         slot.loaded.store(Some(Arc::new(loaded)));
-        slot.used.store(true, Ordering::Relaxed);
         slot.idle_s.store(0, Ordering::Relaxed);
         self.figures.loads.fetch_add(1, Ordering::Relaxed);
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -287,36 +279,16 @@ impl Resident {
         Ok(())
     }
 
-    /// Puts a loaded slot on the clock and drops what is over the bounds, but never the one that just came.
-    fn keep(&self, slot: Arc<Slot>) {
-        let mut clock = self.clock();
-        clock.push(slot);
-        while clock.slots.len() > 1
-            && (clock.slots.len() > self.bounds.components_max
-                || clock.bytes > self.bounds.bytes_max)
-        {
-            let Some(oldest) = clock.pop() else {
-                return;
-            };
-            if oldest.used.swap(false, Ordering::Relaxed) {
-                clock.push(oldest);
-            } else {
-                oldest.loaded.store(None);
-                self.figures.evictions.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
     /// How many components are in memory.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.clock().slots.len()
+        self.policy().len()
     }
 
     /// What they take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.clock().bytes
+        self.policy().bytes()
     }
 
     /// `(loads, evictions, microseconds of each load)` since the last call.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clients::{ClientPlace, Clients};
+use super::forwarded::Client;
 use super::lingering::lend;
 use super::overdue::ResponseDeadline;
 use super::request_id::RequestIds;
@@ -172,7 +173,7 @@ impl Acceptor {
         let gateway = Arc::clone(&self.gateway);
         let deadline = Arc::<ResponseDeadline>::default();
         let peer = Arc::new(Peer {
-            client: client.ip(),
+            client: Client::new(client.ip(), gateway.trusted()),
             header_bytes_max: self.settings.header_bytes_max,
             queue,
             deadline: Arc::clone(&deadline),

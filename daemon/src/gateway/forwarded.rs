@@ -3,9 +3,9 @@
 //! `Forwarded` (RFC 7239) and the older `X-Forwarded-*` are set by the gateway. What a client sent of them is removed,
 //! unless it is a proxy that the operator trusts: then its values stay and ours are appended.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use edge_config::IpNet;
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName, HeaderValue};
@@ -70,17 +70,38 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// The other end of a connection, as guests are told of it: put into words once, not with each request.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// Whether its own word about clients is believed.
+    trusted: bool,
+    address: HeaderValue,
+    /// Of `Forwarded`, all but the host.
+    forwarded: Box<str>,
+}
+
+impl Client {
+    pub(super) fn new(address: IpAddr, trusted: &TrustedProxies) -> Self {
+        // An IPv4 client of a dual-stack listener is an IPv4 client.
+        let client = address.to_canonical();
+        let address = client.to_string();
+        // IPv6 addresses stand in quotes and brackets (RFC 7239 §6).
+        let forwarded = match client {
+            IpAddr::V4(_) => format!("for={address};proto=http;host="),
+            IpAddr::V6(_) => format!("for=\"[{address}]\";proto=http;host="),
+        };
+        Self {
+            trusted: trusted.trusts(client),
+            // Addresses have no characters that a field may not have.
+            address: HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("unknown")),
+            forwarded: forwarded.into(),
+        }
+    }
+}
+
 /// Tells the guest who asked, over what, and for which host.
-pub(super) fn set_forwarded(
-    headers: &mut HeaderMap,
-    trusted: &TrustedProxies,
-    client: IpAddr,
-    host: &str,
-) {
-    // An IPv4 client of a dual-stack listener is an IPv4 client.
-    let client = client.to_canonical();
-    let trusts = trusted.trusts(client);
-    if !trusts {
+pub(super) fn set_forwarded(headers: &mut HeaderMap, client: &Client, host: &HeaderValue) {
+    if !client.trusted {
         let said: Vec<_> = headers
             .keys()
             .filter(|name| {
@@ -92,31 +113,32 @@ pub(super) fn set_forwarded(
             headers.remove(name);
         }
     }
-    let mut forwarded = String::with_capacity(64);
-    let address = client.to_string();
-    // IPv6 addresses stand in quotes and brackets (RFC 7239 §6); writing to a `String` cannot fail.
-    let _ = match client {
-        IpAddr::V4(_) => write!(forwarded, "for={address};proto=http;host=\"{host}\""),
-        IpAddr::V6(_) => write!(forwarded, "for=\"[{address}]\";proto=http;host=\"{host}\""),
-    };
-    append(headers, FORWARDED, &forwarded);
-    append(headers, X_FORWARDED_FOR, &address);
+    let mut forwarded = Vec::with_capacity(client.forwarded.len() + host.len() + 2);
+    forwarded.extend_from_slice(client.forwarded.as_bytes());
+    forwarded.push(b'"');
+    forwarded.extend_from_slice(host.as_bytes());
+    forwarded.push(b'"');
+    if let Ok(forwarded) = HeaderValue::from_maybe_shared(Bytes::from(forwarded)) {
+        append(headers, FORWARDED, forwarded);
+    }
+    append(headers, X_FORWARDED_FOR, client.address.clone());
     if !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    if !headers.contains_key(X_FORWARDED_HOST)
-        && let Ok(value) = HeaderValue::from_str(host)
-    {
-        headers.insert(X_FORWARDED_HOST, value);
+    if !headers.contains_key(X_FORWARDED_HOST) {
+        headers.insert(X_FORWARDED_HOST, host.clone());
     }
 }
 
-fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    let joined = headers
-        .get_all(&name)
-        .iter()
+/// Puts a value behind those that are there.
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    if !headers.contains_key(&name) {
+        headers.insert(name, value);
+        return;
+    }
+    let values = headers.get_all(&name).iter().chain([&value]);
+    let joined = values
         .filter_map(|value| value.to_str().ok())
-        .chain([value])
         .collect::<Vec<_>>()
         .join(", ");
     if let Ok(value) = HeaderValue::from_str(&joined) {
@@ -140,6 +162,11 @@ mod tests {
             .collect()
     }
 
+    fn tell(headers: &mut HeaderMap, trusted: &TrustedProxies, client: &str) {
+        let client = Client::new(client.parse().unwrap(), trusted);
+        set_forwarded(headers, &client, &HeaderValue::from_static("acme.test"));
+    }
+
     #[test]
     fn a_stranger_says_nothing_about_the_client() {
         let mut headers = headers(&[
@@ -154,12 +181,7 @@ mod tests {
             ("x-forwarded-uri", "/"),
             ("x-forwarded", "for=evil"),
         ]);
-        set_forwarded(
-            &mut headers,
-            &TrustedProxies::default(),
-            "192.0.2.7".parse().unwrap(),
-            "acme.test",
-        );
+        tell(&mut headers, &TrustedProxies::default(), "192.0.2.7");
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
         assert_eq!(
             headers["forwarded"],
@@ -184,12 +206,7 @@ mod tests {
             ("x-forwarded-for", "198.51.100.1"),
             ("x-forwarded-proto", "https"),
         ]);
-        set_forwarded(
-            &mut headers,
-            &trusted,
-            "::ffff:10.1.2.3".parse().unwrap(),
-            "acme.test",
-        );
+        tell(&mut headers, &trusted, "::ffff:10.1.2.3");
         assert_eq!(headers["x-forwarded-for"], "198.51.100.1, 10.1.2.3");
         assert_eq!(headers["x-forwarded-proto"], "https");
     }
@@ -197,12 +214,7 @@ mod tests {
     #[test]
     fn an_ipv6_client_stands_in_quotes_and_brackets() {
         let mut headers = HeaderMap::new();
-        set_forwarded(
-            &mut headers,
-            &TrustedProxies::default(),
-            "2001:db8::1".parse().unwrap(),
-            "acme.test",
-        );
+        tell(&mut headers, &TrustedProxies::default(), "2001:db8::1");
         assert_eq!(
             headers["forwarded"],
             "for=\"[2001:db8::1]\";proto=http;host=\"acme.test\""

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::compute::{Away, Compute, Habit, Returned, over, thread_cpu_time};
 use super::exchange::{Exchange, Timer};
 use super::log::RequestLog;
-use crate::engine::{GuestEnd, Remains, Running, Serving, Slice};
+use crate::engine::{GuestEnd, Instances, Remains, Running, Serving, Slice};
 use crate::link::flight::guest_runs;
 use crate::quota::{Admission, Charge, Direction, Refusal, RunQueue, Turn};
 
@@ -22,6 +22,7 @@ pub(super) struct Guest {
     slice: Arc<Slice>,
     compute: Arc<Compute>,
     habit: Arc<Habit>,
+    instances: Option<Arc<Instances>>,
     exchange: Arc<Exchange>,
     /// CPU time so far.
     used: Duration,
@@ -56,6 +57,7 @@ pub(super) struct GuestParts {
     pub(super) exchange: Arc<Exchange>,
     pub(super) compute: Arc<Compute>,
     pub(super) habit: Arc<Habit>,
+    pub(super) instances: Option<Arc<Instances>>,
     pub(super) log: Arc<RequestLog>,
     pub(super) running: Running,
     pub(super) buffers: Charge,
@@ -69,6 +71,7 @@ impl Guest {
             exchange,
             compute,
             habit,
+            instances,
             log,
             running,
             buffers,
@@ -81,6 +84,7 @@ impl Guest {
             was_away: false,
             compute,
             habit,
+            instances,
             admission: Arc::new(admission),
             exchange,
             used: Duration::ZERO,
@@ -100,6 +104,7 @@ impl Guest {
                 Returned::Ended(mut end, used) => {
                     self.used = used;
                     self.work = Work::Over;
+                    self.let_rest(&mut end);
                     if let Some(remains) = end.remains.take() {
                         self.work = Work::Remains(remains);
                         if end.result.is_ok() {
@@ -149,9 +154,10 @@ impl Guest {
         self.computes = interrupted && self.used >= FIRST_SLICE;
         let lines_up = interrupted && !self.computes && over.is_none();
         self.turn.ran(ran, lines_up, cx.waker(), now);
-        if end.is_ready() {
+        if let Poll::Ready(mut end) = end {
             self.work = Work::Over;
-            return end;
+            self.let_rest(&mut end);
+            return Poll::Ready(end);
         }
         if let Some(end) = over {
             self.stop();
@@ -162,6 +168,13 @@ impl Guest {
             return self.poll_here(cx);
         }
         Poll::Pending
+    }
+
+    /// The instance of a guest that ended well is there for the next request, before this one's answer is out.
+    fn let_rest(&self, end: &mut GuestEnd) {
+        if let (Some(instances), Some(live)) = (&self.instances, end.live.take()) {
+            instances.put(live, Instant::now());
+        }
     }
 
     /// Moves the guest to the threads for those that compute.

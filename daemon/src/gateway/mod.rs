@@ -13,6 +13,7 @@ mod compute;
 mod exchange;
 mod forwarded;
 mod guest;
+mod hosts;
 mod lingering;
 mod log;
 mod overdue;

@@ -1,6 +1,5 @@
 //! One request, from its head to the last byte of its answer.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -21,20 +20,20 @@ use super::body::{GatewayBody, GuestBody, RequestBody};
 use super::buffers::Buffers;
 use super::compute::Compute;
 use super::exchange::Exchange;
-use super::forwarded::{TrustedProxies, remove_hop_by_hop, set_forwarded};
+use super::forwarded::{Client, TrustedProxies, remove_hop_by_hop, set_forwarded};
 use super::guest::{Guest, GuestParts};
 use super::log::{LineSender, RequestLog};
 use super::overdue::ResponseDeadline;
 use super::respond::{REASON, refuse, stamp};
 use super::table::{Route, Table};
-use crate::engine::{Head, InstanceLimits, Loaded, Resident, Slice, Ticker};
-use crate::host::{ClockResolution, GuestLog, GuestOptions, GuestState};
+use crate::engine::{Head, InstanceLimits, Loaded, Resident, Resting, Slice, Start, Ticker};
+use crate::host::{ClockResolution, GuestLog, GuestOptions, GuestState, NextRequest};
 use crate::quota::{Admission, Ask, Charge, Connected, Entry, Refusal, Refused, RunQueue, Tenant};
 
 /// Whose connection a request came on.
 pub struct Peer {
-    /// The other end's address.
-    pub client: IpAddr,
+    /// The other end.
+    pub(super) client: Client,
     /// The fields of a head may take this many bytes.
     pub header_bytes_max: usize,
     /// The guests of the thread that the connection lives on.
@@ -67,6 +66,7 @@ impl Peer {
 pub struct Gateway {
     table: ArcSwap<Table>,
     resident: Arc<Resident>,
+    resting: Arc<Resting>,
     ticker: Ticker,
     lines: LineSender,
     trusted: TrustedProxies,
@@ -82,6 +82,8 @@ pub struct Gateway {
 pub struct GatewayParts {
     /// Components in memory.
     pub resident: Arc<Resident>,
+    /// Instances that rest between requests.
+    pub resting: Arc<Resting>,
     /// Interrupts guests.
     pub ticker: Ticker,
     /// Where guests' lines go.
@@ -104,6 +106,7 @@ impl Gateway {
     pub fn new(parts: GatewayParts) -> Self {
         let GatewayParts {
             resident,
+            resting,
             ticker,
             lines,
             trusted,
@@ -115,6 +118,7 @@ impl Gateway {
         Self {
             table: ArcSwap::default(),
             resident,
+            resting,
             ticker,
             lines,
             trusted,
@@ -247,12 +251,11 @@ impl Gateway {
         let head_only = request.method() == Method::HEAD;
         let exchange = Arc::new(Exchange::new(Instant::now()));
         let guest_request =
-            self.guest_request(request, authority, peer.client, &admission, &exchange);
-        let slice = Arc::<Slice>::default();
-        let log_of_guest = Arc::clone(&log) as Arc<dyn GuestLog>;
-        let state = guest_state(&admission, log_of_guest, &slice, self.clocks);
+            self.guest_request(request, authority, &peer.client, &admission, &exchange);
+        let (start, slice) = self.start(&route, &admission, &log);
         let (sender, head) = oneshot::channel();
-        let serving = Box::pin(loaded.serve(state, guest_request, sender));
+        let keep = route.instances.is_some();
+        let serving = Box::pin(loaded.serve(start, guest_request, sender, keep));
         let running = self.ticker.running();
         let parts = GuestParts {
             serving,
@@ -260,6 +263,7 @@ impl Gateway {
             exchange,
             compute: Arc::clone(&self.compute),
             habit: Arc::clone(&route.habit),
+            instances: route.instances.clone(),
             log,
             running,
             buffers,
@@ -339,6 +343,49 @@ impl Gateway {
         Ok((Arc::clone(route), authority))
     }
 
+    /// An instance that has rested, where the module uses them again and there is one; else what a new one needs.
+    fn start(
+        &self,
+        route: &Route,
+        admission: &Admission,
+        log: &Arc<RequestLog>,
+    ) -> (Start, Arc<Slice>) {
+        let limits = admission.limits();
+        let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let log = Arc::clone(log) as Arc<dyn GuestLog>;
+        let handles_max = to_usize(limits.instance_handles_max);
+        let hostcall_bytes_max = to_usize(limits.instance_hostcall_bytes_max);
+        let memory_bytes_max = limits.instance_memory_bytes_max;
+        let memory_refused_traps = limits.memory_refused_traps;
+        let rested = route
+            .instances
+            .as_ref()
+            .and_then(|instances| instances.take(memory_bytes_max, Instant::now()));
+        if let Some(mut live) = rested {
+            live.turn_to(NextRequest {
+                log,
+                handles_max,
+                hostcall_bytes_max,
+                memory_bytes_max,
+                memory_refused_traps,
+            });
+            let slice = live.slice();
+            return (Start::Again(live), slice);
+        }
+        let slice = Arc::<Slice>::default();
+        let memory = Arc::clone(admission.tenant().memory());
+        let resting = Arc::clone(&self.resting);
+        let state = GuestState::new(GuestOptions {
+            log,
+            limits: InstanceLimits::new(memory_bytes_max, memory_refused_traps, memory, resting),
+            handles_max,
+            hostcall_bytes_max,
+            slice: Arc::clone(&slice),
+            clocks: self.clocks,
+        });
+        (Start::New(state), slice)
+    }
+
     async fn loaded(&self, route: &Route, admission: &Admission) -> Result<Arc<Loaded>, Refusal> {
         if let Some(loaded) = route.slot.get() {
             return Ok(loaded);
@@ -352,18 +399,15 @@ impl Gateway {
         &self,
         request: Request<Incoming>,
         authority: Authority,
-        client: IpAddr,
+        client: &Client,
         admission: &Admission,
         exchange: &Arc<Exchange>,
     ) -> Request<WasiBody> {
         let (mut parts, body) = request.into_parts();
         remove_hop_by_hop(&mut parts.headers);
-        set_forwarded(
-            &mut parts.headers,
-            &self.trusted,
-            client,
-            authority.as_str(),
-        );
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+            set_forwarded(&mut parts.headers, client, &host);
+        }
         let path = parts
             .uri
             .path_and_query()
@@ -414,29 +458,6 @@ impl Gateway {
         };
         Ok(Response::from_parts(parts, body))
     }
-}
-
-fn guest_state(
-    admission: &Admission,
-    log: Arc<dyn GuestLog>,
-    slice: &Arc<Slice>,
-    clocks: ClockResolution,
-) -> GuestState {
-    let limits = admission.limits();
-    let memory = Arc::clone(admission.tenant().memory());
-    let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    GuestState::new(GuestOptions {
-        log,
-        limits: InstanceLimits::new(
-            limits.instance_memory_bytes_max,
-            limits.memory_refused_traps,
-            memory,
-        ),
-        handles_max: to_usize(limits.instance_handles_max),
-        hostcall_bytes_max: to_usize(limits.instance_hostcall_bytes_max),
-        slice: Arc::clone(slice),
-        clocks,
-    })
 }
 
 /// Lets the guest run until it gives its answer's head, ends, or is out of time.

@@ -1,12 +1,13 @@
 //! The routing table: one immutable value, swapped whole.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::compute::Habit;
-use crate::engine::{Resident, Slot};
-use crate::link::{TableChange, TenantLimits};
+use super::hosts::Hosts;
+use crate::engine::{Instances, Resident, Resting, Slot};
+use crate::link::{ModuleTarget, TableChange, TenantLimits};
 use crate::quota::{Budget, Tenant};
 
 /// What a hostname and path lead to.
@@ -21,14 +22,17 @@ pub struct Route {
     pub slot: Arc<Slot>,
     /// Whether its requests compute.
     pub habit: Arc<Habit>,
+    /// Instances that rest between requests, where they are used again.
+    pub instances: Option<Arc<Instances>>,
 }
 
 /// All routes at one revision.
 #[derive(Default, Clone)]
 pub struct Table {
-    exact: HashMap<Box<str>, Arc<Paths>>,
+    exact: Hosts<Paths>,
     /// By suffix: `acme.test` for `*.acme.test`.
-    wildcard: HashMap<Box<str>, Arc<Paths>>,
+    wildcard: Hosts<Paths>,
+    wildcards: bool,
 }
 
 /// The path prefixes of one hostname, longest first.
@@ -46,7 +50,7 @@ impl Table {
         if let Some(route) = self.exact.get(host).and_then(|paths| paths.find(path)) {
             return Some(route);
         }
-        if self.wildcard.is_empty() {
+        if !self.wildcards {
             return None;
         }
         let mut rest = host;
@@ -59,31 +63,42 @@ impl Table {
         None
     }
 
-    fn paths(&mut self, host: &str) -> (&mut HashMap<Box<str>, Arc<Paths>>, Box<str>) {
+    fn hosts<'a>(&mut self, host: &'a str) -> (&mut Hosts<Paths>, &'a str) {
         match host.strip_prefix("*.") {
-            Some(suffix) => (&mut self.wildcard, suffix.into()),
-            None => (&mut self.exact, host.into()),
+            Some(suffix) => (&mut self.wildcard, suffix),
+            None => (&mut self.exact, host),
         }
     }
 
-    fn set(&mut self, host: &str, path: &str, route: Route) {
-        let (hosts, host) = self.paths(host);
-        let paths = Arc::make_mut(hosts.entry(host).or_default());
+    /// Whether there was another in its place.
+    fn set(&mut self, host: &str, path: &str, route: Route) -> bool {
+        self.wildcards |= host.starts_with("*.");
+        let (hosts, host) = self.hosts(host);
+        let Some(paths) = hosts.entry(host) else {
+            return false;
+        };
+        let before = paths.0.len();
         paths.0.retain(|(prefix, _)| **prefix != *path);
+        let replaced = paths.0.len() < before;
         paths.0.push((path.into(), Arc::new(route)));
         paths
             .0
             .sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        replaced
     }
 
     fn remove(&mut self, host: &str, path: &str) {
-        let (hosts, host) = self.paths(host);
-        if let Some(paths) = hosts.get_mut(&host) {
-            let paths = Arc::make_mut(paths);
-            paths.0.retain(|(prefix, _)| **prefix != *path);
-            if paths.0.is_empty() {
-                hosts.remove(&host);
-            }
+        let (hosts, host) = self.hosts(host);
+        if hosts.get(host).is_none() {
+            return;
+        }
+        let Some(paths) = hosts.entry(host) else {
+            return;
+        };
+        paths.0.retain(|(prefix, _)| **prefix != *path);
+        if paths.0.is_empty() {
+            hosts.remove(host);
+            self.wildcards = !self.wildcard.is_empty();
         }
     }
 }
@@ -149,17 +164,25 @@ fn hex_digit(digit: u8) -> Option<u8> {
 pub struct TableBuilder {
     table: Table,
     tenants: HashMap<Box<str>, Arc<Tenant>>,
+    /// By tenant and module: all its routes share them, and those that no route serves any more are gone.
+    instances: HashMap<(Box<str>, Box<str>), Weak<Instances>>,
+    resting: Arc<Resting>,
+    frees: bool,
     memory_bytes_max: u64,
     memory: Arc<Budget>,
 }
 
 impl TableBuilder {
-    /// An empty table; all tenants together may have `memory_bytes_max` bytes of memory for their guests.
+    /// An empty table; all tenants together may have `memory_bytes_max` bytes of memory for their guests, those of
+    /// instances that are `resting` included.
     #[must_use]
-    pub fn new(memory_bytes_max: u64) -> Self {
+    pub fn new(memory_bytes_max: u64, resting: Arc<Resting>) -> Self {
         Self {
             table: Table::default(),
             tenants: HashMap::new(),
+            instances: HashMap::new(),
+            resting,
+            frees: false,
             memory_bytes_max,
             memory: Arc::new(Budget::new(memory_bytes_max)),
         }
@@ -176,6 +199,7 @@ impl TableBuilder {
     ) -> Table {
         let mut before = HashMap::new();
         if full {
+            self.frees = true;
             self.table = Table::default();
             before = std::mem::take(&mut self.tenants);
         }
@@ -202,20 +226,29 @@ impl TableBuilder {
                     target,
                 } => {
                     // Control names a tenant before its routes; a route of nobody would serve nobody.
-                    let Some(tenant) = self.tenants.get(tenant.as_str()) else {
+                    let Some(tenant) = self.tenants.get(tenant.as_str()).cloned() else {
                         continue;
                     };
                     let slot = resident.slot(target.artifact, target.world);
+                    let instances = self.instances(&tenant, &slot, &target);
                     let route = Route {
-                        tenant: Arc::clone(tenant),
+                        tenant,
                         module: target.module.into(),
                         version: target.version,
                         slot,
                         habit: Arc::default(),
+                        instances,
                     };
-                    self.table.set(&host, &path, route);
+                    // At start nothing is loaded before it is asked for: then the table is full.
+                    if !full {
+                        resident.warm(&route.slot);
+                    }
+                    self.frees |= self.table.set(&host, &path, route);
                 }
-                TableChange::RouteGone { host, path } => self.table.remove(&host, &path),
+                TableChange::RouteGone { host, path } => {
+                    self.frees = true;
+                    self.table.remove(&host, &path);
+                }
             }
         }
         // What is guaranteed to one is not there for the others.
@@ -226,7 +259,31 @@ impl TableBuilder {
             .fold(0, u64::saturating_add);
         self.memory
             .set_max(self.memory_bytes_max.saturating_sub(guaranteed));
+        if self.frees {
+            self.instances
+                .retain(|_, instances| instances.strong_count() > 0);
+        }
         self.table.clone()
+    }
+
+    /// Where the instances rest that a route needs: with those of the module's other routes, if they serve the same.
+    fn instances(
+        &mut self,
+        tenant: &Arc<Tenant>,
+        slot: &Arc<Slot>,
+        target: &ModuleTarget,
+    ) -> Option<Arc<Instances>> {
+        let reuse = target.reuse?;
+        let key = (Box::from(&**tenant.name()), Box::from(&*target.module));
+        let known = self.instances.get(&key).and_then(Weak::upgrade);
+        if let Some(known) = known.filter(|known| known.fit(tenant, slot, reuse)) {
+            return Some(known);
+        }
+        let instances = self
+            .resting
+            .module(Arc::clone(tenant), Arc::clone(slot), reuse);
+        self.instances.insert(key, Arc::downgrade(&instances));
+        Some(instances)
     }
 
     fn set_tenant(&mut self, name: &str, limits: TenantLimits, now: Instant) {
@@ -237,6 +294,11 @@ impl TableBuilder {
                 self.tenants.insert(name.into(), Arc::new(tenant));
             }
         }
+    }
+
+    /// Whether changes since the last call may have left components that nobody routes.
+    pub fn take_frees(&mut self) -> bool {
+        std::mem::take(&mut self.frees)
     }
 
     /// Every tenant, for reports.

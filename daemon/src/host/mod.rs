@@ -13,5 +13,5 @@ mod tests;
 
 pub use clock::ClockResolution;
 pub use linker::{linker, offers};
-pub use state::{GuestOptions, GuestState};
+pub use state::{GuestOptions, GuestState, NextRequest};
 pub use stdio::{GuestLog, GuestStream};

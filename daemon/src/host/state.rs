@@ -9,7 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::clock::{ClockResolution, GuestMonotonicClock, GuestWallClock};
 use super::hooks::Hooks;
-use super::stdio::{GuestLog, GuestStream, Stdio};
+use super::stdio::{GuestLog, GuestStream, Output, Stdio};
 use crate::engine::{InstanceLimits, Slice};
 
 /// Most random bytes in one call.
@@ -19,6 +19,7 @@ const FIELDS_BYTES_MAX: usize = 128 << 10;
 
 /// The data of one guest's store: dropped with it, shared with nobody.
 pub struct GuestState {
+    output: Arc<Output>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
@@ -27,8 +28,6 @@ pub struct GuestState {
     pub limits: InstanceLimits,
     /// Bytes that the guest may hand over in one host call beyond its own memory: lists and strings on their way.
     pub hostcall_bytes_max: usize,
-    /// Whether there is an instance yet.
-    pub started: bool,
     /// Shared with whoever polls the guest.
     pub slice: Arc<Slice>,
 }
@@ -49,6 +48,20 @@ pub struct GuestOptions {
     pub clocks: ClockResolution,
 }
 
+/// What is another request's own in the state of an instance that serves it.
+pub struct NextRequest {
+    /// Where its output goes.
+    pub log: Arc<dyn GuestLog>,
+    /// As in [`GuestOptions`].
+    pub handles_max: usize,
+    /// As in [`GuestState`].
+    pub hostcall_bytes_max: usize,
+    /// Bytes that all its linear memories together may have.
+    pub memory_bytes_max: u64,
+    /// Whether growth that is refused ends the guest.
+    pub memory_refused_traps: bool,
+}
+
 impl GuestState {
     /// A guest that sees clocks, random bytes and its own output, and nothing else.
     #[must_use]
@@ -61,9 +74,10 @@ impl GuestState {
             slice,
             clocks,
         } = options;
+        let output = Output::new(log);
         let wasi = WasiCtx::builder()
-            .stdout(Stdio::new(Arc::clone(&log), GuestStream::Stdout))
-            .stderr(Stdio::new(log, GuestStream::Stderr))
+            .stdout(Stdio::new(&output, GuestStream::Stdout))
+            .stderr(Stdio::new(&output, GuestStream::Stderr))
             .monotonic_clock(GuestMonotonicClock::new(clocks))
             .wall_clock(GuestWallClock(clocks))
             .max_random_size(RANDOM_BYTES_MAX)
@@ -73,19 +87,39 @@ impl GuestState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(handles_max);
         Self {
+            output,
             wasi,
             http,
             table,
             hooks: Hooks,
             limits,
             hostcall_bytes_max,
-            started: false,
             slice,
         }
     }
 }
 
 impl GuestState {
+    /// The request is over, and the instance may serve another.
+    pub fn rest(&mut self) {
+        self.output.finish();
+    }
+
+    /// The instance turns to another request of the same tenant, with that request's log and limits.
+    pub fn turn_to(&mut self, request: NextRequest) {
+        let NextRequest {
+            log,
+            handles_max,
+            hostcall_bytes_max,
+            memory_bytes_max,
+            memory_refused_traps,
+        } = request;
+        self.output.turn_to(log);
+        self.table.set_max_capacity(handles_max);
+        self.hostcall_bytes_max = hostcall_bytes_max;
+        self.limits.turn_to(memory_bytes_max, memory_refused_traps);
+    }
+
     /// For a guest of 0.2 that has returned: a body that it did not finish is not whole (`wasi:http/types`,
     /// `outgoing-body`), and whoever reads it must not take it for that.
     pub fn abort_unfinished_bodies(&mut self) {

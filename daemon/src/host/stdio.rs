@@ -3,7 +3,7 @@
 //! Writing never blocks a guest: what the tenant's byte rate does not allow is dropped and counted by the sink.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -32,66 +32,97 @@ pub trait GuestLog: Send + Sync {
     fn line(&self, stream: GuestStream, text: &[u8]);
 }
 
-/// One of a guest's two output streams; all clones share one unfinished line.
-#[derive(Clone)]
-pub(super) struct Stdio {
-    stream: GuestStream,
-    shared: Arc<Shared>,
+/// The output of one instance, for the request that it is at.
+pub(super) struct Output {
+    log: Mutex<Arc<dyn GuestLog>>,
+    stdout: Mutex<Vec<u8>>,
+    stderr: Mutex<Vec<u8>>,
 }
 
-struct Shared {
-    log: Arc<dyn GuestLog>,
-    stream: GuestStream,
-    unfinished: Mutex<Vec<u8>>,
-}
+impl Output {
+    /// Of an instance whose first request has this log.
+    pub(super) fn new(log: Arc<dyn GuestLog>) -> Arc<Self> {
+        Arc::new(Self {
+            log: Mutex::new(log),
+            stdout: Mutex::default(),
+            stderr: Mutex::default(),
+        })
+    }
 
-impl Stdio {
-    pub(super) fn new(log: Arc<dyn GuestLog>, stream: GuestStream) -> Self {
-        Self {
-            stream,
-            shared: Arc::new(Shared {
-                log,
-                stream,
-                unfinished: Mutex::new(Vec::new()),
-            }),
+    /// What comes from now on is of another request.
+    pub(super) fn turn_to(&self, log: Arc<dyn GuestLog>) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
+    }
+
+    /// Ends the lines that have no end yet.
+    pub(super) fn finish(&self) {
+        for stream in [GuestStream::Stdout, GuestStream::Stderr] {
+            let mut unfinished = self.unfinished(stream);
+            if !unfinished.is_empty() {
+                self.log().line(stream, &unfinished);
+                unfinished.clear();
+            }
         }
     }
 
-    fn take(&self, bytes: &[u8]) {
-        let mut unfinished = self
-            .shared
-            .unfinished
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    fn log(&self) -> Arc<dyn GuestLog> {
+        Arc::clone(&self.log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn unfinished(&self, stream: GuestStream) -> MutexGuard<'_, Vec<u8>> {
+        let unfinished = match stream {
+            GuestStream::Stdout => &self.stdout,
+            GuestStream::Stderr => &self.stderr,
+        };
+        unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, stream: GuestStream, bytes: &[u8]) {
+        let log = self.log();
+        let mut unfinished = self.unfinished(stream);
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (line, after) = rest.split_at(end);
             if unfinished.is_empty() {
-                self.shared.log.line(self.stream, line);
+                log.line(stream, line);
             } else {
                 unfinished.extend_from_slice(line);
-                self.shared.log.line(self.stream, &unfinished);
+                log.line(stream, &unfinished);
                 unfinished.clear();
             }
             rest = after.get(1..).unwrap_or_default();
         }
         unfinished.extend_from_slice(rest);
         if unfinished.len() >= LINE_BYTES_MAX {
-            self.shared.log.line(self.stream, &unfinished);
+            log.line(stream, &unfinished);
             unfinished.clear();
         }
     }
 }
 
-impl Drop for Shared {
+impl Drop for Output {
     fn drop(&mut self) {
-        let unfinished = self
-            .unfinished
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if !unfinished.is_empty() {
-            self.log.line(self.stream, unfinished);
+        self.finish();
+    }
+}
+
+/// One of an instance's two output streams; all clones share one unfinished line.
+#[derive(Clone)]
+pub(super) struct Stdio {
+    stream: GuestStream,
+    output: Arc<Output>,
+}
+
+impl Stdio {
+    pub(super) fn new(output: &Arc<Output>, stream: GuestStream) -> Self {
+        Self {
+            stream,
+            output: Arc::clone(output),
         }
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        self.output.take(self.stream, bytes);
     }
 }
 
@@ -170,7 +201,9 @@ mod tests {
     #[test]
     fn lines_are_joined_cut_and_finished_on_drop() {
         let lines = Arc::new(Lines::default());
-        let stdio = Stdio::new(Arc::clone(&lines) as Arc<dyn GuestLog>, GuestStream::Stdout);
+        let output = Output::new(Arc::clone(&lines) as Arc<dyn GuestLog>);
+        let stdio = Stdio::new(&output, GuestStream::Stdout);
+        drop(output);
         stdio.take(b"one\ntw");
         stdio.clone().take(b"o\n\nthree");
         drop(stdio);
@@ -178,9 +211,23 @@ mod tests {
     }
 
     #[test]
+    fn what_one_request_left_unfinished_is_not_the_next_ones() {
+        let (first, second) = (Arc::new(Lines::default()), Arc::new(Lines::default()));
+        let output = Output::new(Arc::clone(&first) as Arc<dyn GuestLog>);
+        let stdio = Stdio::new(&output, GuestStream::Stdout);
+        stdio.take(b"one");
+        output.finish();
+        output.turn_to(Arc::clone(&second) as Arc<dyn GuestLog>);
+        stdio.take(b"two\n");
+        assert_eq!(*first.0.lock().unwrap(), ["one"]);
+        assert_eq!(*second.0.lock().unwrap(), ["two"]);
+    }
+
+    #[test]
     fn a_line_without_end_is_handed_on_in_pieces() {
         let lines = Arc::new(Lines::default());
-        let stdio = Stdio::new(Arc::clone(&lines) as Arc<dyn GuestLog>, GuestStream::Stderr);
+        let output = Output::new(Arc::clone(&lines) as Arc<dyn GuestLog>);
+        let stdio = Stdio::new(&output, GuestStream::Stderr);
         for _ in 0..4 {
             stdio.take(&[b'x'; LINE_BYTES_MAX / 2]);
         }

@@ -27,7 +27,7 @@ fn state(resolution_us: u32) -> GuestState {
     let clocks = ClockResolution::from_us(resolution_us);
     GuestState::new(GuestOptions {
         log: Arc::new(NoLog),
-        limits: InstanceLimits::new(1 << 20, false, memory),
+        limits: InstanceLimits::new(1 << 20, false, memory, Arc::default()),
         handles_max: 100,
         hostcall_bytes_max: 1 << 20,
         slice: Arc::default(),

@@ -184,6 +184,21 @@ pub struct ModuleTarget {
     pub artifact: ArtifactName,
     /// How to call it.
     pub world: World,
+    /// How its instances are used again; `None` makes a new one for every request.
+    pub reuse: Option<Reuse>,
+}
+
+/// How the instances of a module serve more than one request each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reuse {
+    /// Requests that one instance serves at most, 2 or more; each instance's own number is up to a quarter smaller.
+    pub requests_max: u32,
+    /// An instance that has waited this long for a request is dropped, in milliseconds.
+    pub idle_ms_max: u64,
+    /// Requests that one instance serves at once; more than 1 only for components of 0.3.
+    pub concurrency_max: u32,
+    /// An instance whose memories hold more than this after a request serves no other, in bytes.
+    pub memory_bytes_max: u64,
 }
 
 /// The limits of one tenant, as far as a worker enforces them.

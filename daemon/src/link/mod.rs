@@ -13,7 +13,7 @@ mod pieces;
 
 pub use frame::{FILES_MAX, FrameBounds, FrameError, LinkReader, LinkWriter, split};
 pub use message::{
-    ArtifactName, GuestLine, ModuleTarget, TableChange, TenantCounts, TenantLimits, ToControl,
-    ToWorker, WorkerReport, WorkerStart, World,
+    ArtifactName, GuestLine, ModuleTarget, Reuse, TableChange, TenantCounts, TenantLimits,
+    ToControl, ToWorker, WorkerReport, WorkerStart, World,
 };
 pub use pieces::{Counts, lines_in_one_frame, report, table};

@@ -128,6 +128,12 @@ mod tests {
                 version: u64::MAX,
                 artifact: ArtifactName([255; 32]),
                 world: World::Proxy02,
+                reuse: Some(crate::link::Reuse {
+                    requests_max: u32::MAX,
+                    idle_ms_max: u64::MAX,
+                    concurrency_max: u32::MAX,
+                    memory_bytes_max: u64::MAX,
+                }),
             },
         }
     }

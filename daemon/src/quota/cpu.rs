@@ -118,6 +118,12 @@ impl CpuAccount {
         )
     }
 
+    /// Whether [`CpuAccount::take_used`] would give any.
+    #[must_use]
+    pub fn has_used(&self) -> bool {
+        self.used_ns.load(Ordering::Relaxed) >= 1000
+    }
+
     /// CPU time used since the last call.
     #[must_use]
     pub fn take_used(&self) -> Duration {

@@ -8,6 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::budget::Budget;
 
+/// Who has not as much left as was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// The tenant: its most is reached.
+    Tenant,
+    /// The node.
+    Node,
+}
+
 /// What one tenant's live instances hold.
 #[derive(Debug)]
 pub struct TenantMemory {
@@ -58,21 +67,23 @@ impl TenantMemory {
         self.shared.give(before.saturating_sub(after));
     }
 
-    /// Takes `bytes` more, or nothing where tenant or node have not that much left.
-    #[must_use]
-    pub fn take(&self, bytes: u64) -> bool {
+    /// Takes `bytes` more.
+    ///
+    /// # Errors
+    /// Who has not that much left; then nothing is taken.
+    pub fn take(&self, bytes: u64) -> Result<(), Lack> {
         let mut ledger = self.ledger();
         let before = ledger.beyond_guarantee();
         let used = ledger.used_bytes.saturating_add(bytes);
         if used > ledger.bytes_max {
-            return false;
+            return Err(Lack::Tenant);
         }
         let after = used.saturating_sub(ledger.guaranteed_bytes);
         if !self.shared.take(after - before) {
-            return false;
+            return Err(Lack::Node);
         }
         ledger.used_bytes = used;
-        true
+        Ok(())
     }
 
     /// Gives back what was taken.
@@ -111,12 +122,16 @@ mod tests {
     fn a_guarantee_holds_when_others_took_all_there_was() {
         let shared = Arc::new(Budget::new(100));
         let (greedy, careful) = (tenant(&shared, 1000, 0), tenant(&shared, 1000, 50));
-        assert!(greedy.take(100));
-        assert!(!greedy.take(1));
-        assert!(careful.take(50));
-        assert!(!careful.take(1), "beyond it there is nothing left");
+        assert_eq!(greedy.take(100), Ok(()));
+        assert_eq!(greedy.take(1), Err(Lack::Node));
+        assert_eq!(careful.take(50), Ok(()));
+        assert_eq!(
+            careful.take(1),
+            Err(Lack::Node),
+            "beyond it there is nothing left"
+        );
         greedy.give(10);
-        assert!(careful.take(10));
+        assert_eq!(careful.take(10), Ok(()));
         assert_eq!((careful.used_bytes(), shared.used_bytes()), (60, 100));
     }
 
@@ -124,13 +139,13 @@ mod tests {
     fn a_most_below_what_is_held_only_stops_growth() {
         let shared = Arc::new(Budget::new(100));
         let tenant = tenant(&shared, 80, 0);
-        assert!(tenant.take(80));
+        assert_eq!(tenant.take(80), Ok(()));
         tenant.set_bounds(40, 20);
         assert_eq!(shared.used_bytes(), 60);
-        assert!(!tenant.take(1));
+        assert_eq!(tenant.take(1), Err(Lack::Tenant));
         tenant.give(50);
-        assert!(tenant.take(10));
-        assert!(!tenant.take(1));
+        assert_eq!(tenant.take(10), Ok(()));
+        assert_eq!(tenant.take(1), Err(Lack::Tenant));
         drop(tenant);
         assert_eq!(shared.used_bytes(), 0);
     }
@@ -147,7 +162,7 @@ mod tests {
             for (who, what, bytes) in steps {
                 match what {
                     0 | 1 => {
-                        let taken = tenants[who].take(bytes);
+                        let taken = tenants[who].take(bytes).is_ok();
                         if taken {
                             held[who] += bytes;
                         }

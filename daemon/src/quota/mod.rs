@@ -30,7 +30,7 @@ pub use budget::{Budget, Charge};
 pub use cpu::{CpuAccount, CpuBounds, VirtualClock};
 pub use debt::DebtBucket;
 pub use fair::{FairQueue, Next};
-pub use memory::TenantMemory;
+pub use memory::{Lack, TenantMemory};
 pub use places::{Place, Places, Taken};
 pub use quarantine::Quarantine;
 pub use refusal::{RateState, Refusal, Refused};

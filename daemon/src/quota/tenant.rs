@@ -57,6 +57,24 @@ struct Counts {
     status_classes: [AtomicU64; 5],
 }
 
+impl Counts {
+    fn are_zero(&self) -> bool {
+        let alone = [
+            &self.requests,
+            &self.request_body_bytes,
+            &self.response_body_bytes,
+            &self.log_bytes_dropped,
+            &self.duration_sum_us,
+        ];
+        alone
+            .into_iter()
+            .chain(&self.refusals)
+            .chain(&self.duration_buckets)
+            .chain(&self.status_classes)
+            .all(|count| count.load(Ordering::Relaxed) == 0)
+    }
+}
+
 /// Which way a body goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -393,6 +411,17 @@ impl Tenant {
         let rest = self.gate().quarantine.rest(now).unwrap_or_default();
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
         let counts = &self.counts;
+        // Most tenants of most nodes do nothing most of the time.
+        let stands_still = concurrent_requests == 0
+            && waiting_requests == 0
+            && rest.is_zero()
+            && self.connections.load(Ordering::Relaxed) == 0
+            && self.memory.used_bytes() == 0
+            && !self.cpu.has_used()
+            && counts.are_zero();
+        if stands_still {
+            return None;
+        }
         let refusals = Refusal::ALL
             .iter()
             .zip(&counts.refusals)

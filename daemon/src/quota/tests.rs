@@ -229,7 +229,7 @@ fn limits_change_at_once_and_not_for_requests_under_way() {
     let suspended = refused(tenant.admit(Ask::default(), now));
     assert_eq!(suspended.refusal, Refusal::Suspended);
     assert_eq!(under_way.deadline(), now + Duration::from_secs(1));
-    assert!(!tenant.memory().take(101));
+    assert!(tenant.memory().take(101).is_err());
     tenant.cpu().charge(Duration::from_millis(2), now);
     assert!(tenant.cpu().wait(now).is_some());
 }

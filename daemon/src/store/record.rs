@@ -51,6 +51,31 @@ pub struct ModuleRecord {
     pub highest_version: u64,
     /// The versions that are kept.
     pub versions: Vec<VersionRecord>,
+    /// How its instances are used again, where they are; since version 2.
+    pub reuse: Option<ReuseRecord>,
+}
+
+/// How the instances of a module serve more than one request each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReuseRecord {
+    /// Requests that one instance serves at most.
+    pub requests_max: u32,
+    /// How long an instance waits for a request at most, in milliseconds.
+    pub idle_ms_max: u64,
+    /// Requests that one instance serves at once.
+    pub concurrency_max: u32,
+    /// What an instance may hold after a request to serve another, in bytes.
+    pub memory_bytes_max: u64,
+}
+
+/// [`ModuleRecord`] as version 1 had it; its versions were as they are now.
+#[derive(Serialize, Deserialize)]
+struct ModuleRecord1 {
+    tenant: String,
+    module: String,
+    active_version: u64,
+    highest_version: u64,
+    versions: Vec<VersionRecord>,
 }
 
 /// One accepted version of a module.
@@ -255,7 +280,7 @@ pub(super) trait Stored: Serialize + DeserializeOwned {
 
     /// Turns the body of an older version into today's record; `None` where that version was never written.
     ///
-    /// The first record to reach version 2 overrides this with one arm per older version.
+    /// A record that has reached version 2 overrides this, with one arm per older version.
     fn upgrade(_version: u8, _body: &[u8]) -> Option<Result<Self, RecordError>> {
         None
     }
@@ -292,7 +317,7 @@ pub(super) fn unseal<T: Stored>(key: &Key, bytes: &[u8]) -> Result<Revised<T>, R
     let (&version, rest) = bytes.split_first().ok_or_else(too_short)?;
     let (revision, body) = rest.split_first_chunk::<8>().ok_or_else(too_short)?;
     let record = if version == T::VERSION {
-        body_of(version, body)?
+        body_of(T::KIND, version, body)?
     } else {
         T::upgrade(version, body).ok_or(RecordError::UnknownVersion {
             kind: T::KIND,
@@ -313,9 +338,14 @@ pub(super) fn unseal<T: Stored>(key: &Key, bytes: &[u8]) -> Result<Revised<T>, R
     })
 }
 
-fn body_of<T: Stored>(version: u8, body: &[u8]) -> Result<T, RecordError> {
+/// A record's body in the layout of one version, and nothing behind it.
+fn body_of<T: DeserializeOwned>(
+    kind: &'static str,
+    version: u8,
+    body: &[u8],
+) -> Result<T, RecordError> {
     let (record, rest) = postcard::take_from_bytes(body).map_err(|source| RecordError::Body {
-        kind: T::KIND,
+        kind,
         version,
         source,
     })?;
@@ -323,7 +353,7 @@ fn body_of<T: Stored>(version: u8, body: &[u8]) -> Result<T, RecordError> {
         Ok(record)
     } else {
         Err(RecordError::Trailing {
-            kind: T::KIND,
+            kind,
             bytes: rest.len(),
         })
     }
@@ -352,12 +382,25 @@ impl Stored for PublisherKeyRecord {
 
 impl Stored for ModuleRecord {
     const KIND: &'static str = "module";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     fn key(&self) -> Key {
         Key::Module {
             tenant: self.tenant.clone(),
             module: self.module.clone(),
         }
+    }
+    fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, RecordError>> {
+        (version == 1).then(|| {
+            let old: ModuleRecord1 = body_of(Self::KIND, version, body)?;
+            Ok(Self {
+                tenant: old.tenant,
+                module: old.module,
+                active_version: old.active_version,
+                highest_version: old.highest_version,
+                versions: old.versions,
+                reuse: None,
+            })
+        })
     }
 }
 
@@ -518,6 +561,50 @@ mod tests {
                 newest: 2,
                 ..
             })
+        ));
+    }
+
+    /// The bytes of version 1, from a tuple: the record's own type has moved on.
+    fn module_of_version_1() -> Vec<u8> {
+        let version = VersionRecord {
+            version: 7,
+            digest: "sha-256:00".into(),
+            inspection: vec![1, 2, 3],
+            ..VersionRecord::default()
+        };
+        let body = ("acme", "hello", 7_u64, 9_u64, vec![version]);
+        postcard::to_extend(&body, vec![1, 5, 0, 0, 0, 0, 0, 0, 0]).unwrap()
+    }
+
+    #[test]
+    fn a_module_of_version_1_is_read_as_one_without_reuse() {
+        let key = Key::Module {
+            tenant: "acme".into(),
+            module: "hello".into(),
+        };
+        let old = module_of_version_1();
+        let read: Revised<ModuleRecord> = unseal(&key, &old).unwrap();
+        assert_eq!(read.revision, 5);
+        let module = read.record;
+        assert_eq!((module.active_version, module.highest_version), (7, 9));
+        assert_eq!(module.versions[0].inspection, [1, 2, 3]);
+        assert_eq!(module.reuse, None);
+        // Written again it is of version 2, and the same.
+        let new = seal(&module).unwrap();
+        assert_eq!(new[0], 2);
+        let again: Revised<ModuleRecord> = unseal(&key, &new).unwrap();
+        assert_eq!(again.record, module);
+
+        for length in 0..old.len() {
+            let cut = unseal::<ModuleRecord>(&key, &old[..length]);
+            assert!(cut.is_err(), "{length} bytes of {}", old.len());
+        }
+        // What version 2 has more is nothing that version 1 may have.
+        let mut long = old;
+        long.push(0);
+        assert!(matches!(
+            unseal::<ModuleRecord>(&key, &long),
+            Err(RecordError::Trailing { bytes: 1, .. })
         ));
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use wasmtime::Engine;
 
 use crate::confine::{self, ConfineError, FilterState, InForce, Strictness};
-use crate::engine::{Resident, ResidentBounds, Ticker, runtime_config};
+use crate::engine::{Resident, ResidentBounds, Resting, Ticker, runtime_config};
 use crate::gateway::{
     Acceptor, Buffers, Compute, Gateway, GatewayParts, LineSender, Settings, TableBuilder,
     TrustedProxies,
@@ -122,9 +122,11 @@ async fn run() -> Result<(), WorkerError> {
         record.take_seat(threads + number);
     })
     .map_err(WorkerError::Thread)?;
+    let resting = Arc::<Resting>::default();
     let trusted = TrustedProxies::parse(&start.trusted_proxies);
     let gateway = Arc::new(Gateway::new(GatewayParts {
         resident: Arc::clone(&resident),
+        resting: Arc::clone(&resting),
         ticker,
         lines: lines_sender,
         trusted,
@@ -144,6 +146,7 @@ async fn run() -> Result<(), WorkerError> {
 
     let worker = Worker {
         resident,
+        resting,
         gateway,
         acceptor,
         closing,
@@ -171,6 +174,7 @@ async fn run() -> Result<(), WorkerError> {
 
 struct Worker {
     resident: Arc<Resident>,
+    resting: Arc<Resting>,
     gateway: Arc<Gateway>,
     acceptor: Arc<Acceptor>,
     closing: CancellationToken,
@@ -188,7 +192,8 @@ impl Worker {
         start: &WorkerStart,
         sockets: Vec<OwnedFd>,
     ) -> Result<(), WorkerError> {
-        let mut builder = TableBuilder::new(start.guest_memory_bytes_max);
+        let mut builder =
+            TableBuilder::new(start.guest_memory_bytes_max, Arc::clone(&self.resting));
         // Of a table that comes in pieces: whether it is whole, and its changes so far.
         let mut coming = (false, Vec::new());
         let mut sockets = Some(sockets);
@@ -211,6 +216,7 @@ impl Worker {
                 Some(message) = messages.recv() => message,
                 _ = report_at.tick() => {
                     self.resident.second_passed();
+                    self.resting.second_passed(Instant::now());
                     if let Some(report) = report::since_last(&builder, &self.gateway, &self.acceptor, &self.resident) {
                         self.report(report).await;
                     }
@@ -235,7 +241,9 @@ impl Worker {
                     let (full, changes) = std::mem::take(&mut coming);
                     let table = builder.apply(full, changes, &self.resident, Instant::now());
                     self.gateway.set_table(table);
-                    self.resident.forget_unrouted();
+                    if builder.take_frees() {
+                        self.resident.forget_unrouted();
+                    }
                     if let Some(sockets) = sockets.take() {
                         let in_force = self.start_threads(start, sockets)?;
                         self.send(ToControl::Ready(in_force)).await;
@@ -265,6 +273,7 @@ impl Worker {
                 )) => {
                     self.gateway.shed_below(shed_below_class);
                     if let Some(idle_s) = drop_idle_s {
+                        self.resting.clear();
                         self.resident.drop_idle(idle_s);
                     }
                 }

@@ -326,6 +326,61 @@ fn a_store_of_a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(broken_dirs(dir.path()), [""; 0]);
 }
 
+/// What an older build wrote: its export alone, with a module's record of version 1.
+#[test]
+fn an_older_builds_export_is_recovered_and_written_on() {
+    let dir = TempDir::new().unwrap();
+    let key = Key::Module {
+        tenant: "acme".into(),
+        module: "hello".into(),
+    };
+    let version = VersionRecord {
+        version: 3,
+        ..VersionRecord::default()
+    };
+    let body = ("acme", "hello", 3_u64, 3_u64, vec![version]);
+    let old = postcard::to_extend(&body, vec![1, 1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    let node = NodeRecord {
+        schema: 1,
+        seq: 1,
+        known_good_time_s: 0,
+    };
+    let writes = vec![
+        (key.encode(), Some(old)),
+        (Key::Node.encode(), Some(seal(&node).unwrap())),
+    ];
+    let exported = dir.path().join("export");
+    fs::create_dir(&exported).unwrap();
+    let mut export = Export::begin(&exported, 0, &Contents::default()).unwrap();
+    export.append(&[Change { seq: 1, writes }]).unwrap();
+    drop(export);
+
+    let (snapshot, _) = reopen(dir.path());
+    let [found] = snapshot.modules.as_slice() else {
+        panic!("{snapshot:?}");
+    };
+    assert_eq!((found.revision, found.record.active_version), (1, 3));
+    assert_eq!(found.record.reuse, None);
+    assert_eq!(reopen(dir.path()).1, Recovery::Intact);
+
+    let mut module = found.record.clone();
+    module.reuse = Some(ReuseRecord {
+        requests_max: 2,
+        ..ReuseRecord::default()
+    });
+    commit_all(dir.path(), vec![put(Record::Module(module.clone()))]);
+    fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    let (snapshot, _) = reopen(dir.path());
+    let record = module;
+    assert_eq!(
+        snapshot.modules,
+        [Revised {
+            revision: 2,
+            record
+        }]
+    );
+}
+
 /// Enough for the journal to be compacted several times.
 fn large_module(number: u64) -> Transaction {
     put(Record::Module(ModuleRecord {

@@ -290,6 +290,26 @@ impl ControlPlane for MemoryPlane {
         self.lock().module_version(tenant, module, version)
     }
 
+    async fn module_instances(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<InstanceUse>> {
+        self.lock().instances(tenant, module)
+    }
+
+    async fn put_module_instances(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        write: InstanceUse,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<InstanceUse>, Written)> {
+        let mut state = self.lock();
+        state.put_instances(tenant, module, write, precondition, caller)
+    }
+
     async fn delete_module(
         &self,
         tenant: &TenantName,

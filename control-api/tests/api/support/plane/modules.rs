@@ -33,6 +33,44 @@ impl State {
         })
     }
 
+    pub(super) fn instances(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<InstanceUse>> {
+        let module = self.owner(tenant)?.module(tenant, module)?;
+        Ok(Revised {
+            revision: module.revision,
+            value: module.value.instances,
+        })
+    }
+
+    pub(super) fn put_instances(
+        &mut self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        write: InstanceUse,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<InstanceUse>, Written)> {
+        let there = self.owner(tenant)?.module(tenant, module)?;
+        holds(precondition, Some(there.revision))?;
+        let active = kept(&there.value, there.value.active_version)?;
+        write.check(active.version, &active.world)?;
+        if there.value.instances == write {
+            return Ok((self.instances(tenant, module)?, Written::Unchanged));
+        }
+        let mut after = there.value.clone();
+        after.instances = write;
+        let after = Revised {
+            revision: self.record(caller, "module.instances", tenant, module.to_string()),
+            value: after,
+        };
+        let modules = &mut self.owner_mut(tenant)?.modules;
+        modules.insert(module.clone(), after);
+        Ok((self.instances(tenant, module)?, Written::Updated))
+    }
+
     pub(super) fn delete_module(
         &mut self,
         tenant: &TenantName,

@@ -175,6 +175,7 @@ impl State {
             name: checked.module.clone(),
             active_version: number,
             highest_version: number,
+            instances: InstanceUse::default(),
             versions: vec![version.clone()],
         };
         let before = owner.modules.remove(&checked.module);
@@ -183,9 +184,10 @@ impl State {
         } else {
             Written::Created
         };
-        module
-            .versions
-            .extend(before.into_iter().flat_map(|before| before.value.versions));
+        if let Some(before) = before {
+            module.instances = before.value.instances;
+            module.versions.extend(before.value.versions);
+        }
         let module = Revised {
             revision,
             value: module,

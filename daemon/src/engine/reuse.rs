@@ -1,0 +1,205 @@
+//! Instances that serve more than one request, where a module's developers chose that.
+//!
+//! Takes instances whose request ended well and gives them to later requests of the same module of the same tenant,
+//! the one that rested shortest first, so that the others expire. Promises that an instance never serves another
+//! tenant, another module or another version; that it serves no more requests, and rests no longer, than was chosen;
+//! and that it gives way: where a tenant or the node has no memory or no instance left, those that rest end first.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::instance::Live;
+use super::resident::Slot;
+use crate::link::Reuse;
+use crate::quota::{Lack, Tenant, TenantMemory};
+
+/// By how much the count and the time of one instance may be below what was chosen: one part in so many. Instances
+/// that began together do not end together.
+const SPREAD: u64 = 4;
+
+/// The instances of one module of one tenant that rest between requests.
+pub struct Instances {
+    tenant: Arc<Tenant>,
+    slot: Arc<Slot>,
+    reuse: Reuse,
+    resting: Mutex<Vec<Rested>>,
+    /// Makes the numbers by which instances differ.
+    dice: AtomicU64,
+    reused: Arc<AtomicU64>,
+}
+
+struct Rested {
+    live: Live,
+    until: Instant,
+}
+
+impl Instances {
+    /// Whether these are what a route needs that serves this.
+    #[must_use]
+    pub fn fit(&self, tenant: &Arc<Tenant>, slot: &Arc<Slot>, reuse: Reuse) -> bool {
+        Arc::ptr_eq(&self.tenant, tenant) && Arc::ptr_eq(&self.slot, slot) && self.reuse == reuse
+    }
+
+    /// The instance that rested shortest, if there is one with at most `memory_bytes_max` bytes of linear memory.
+    #[must_use]
+    pub fn take(&self, memory_bytes_max: u64, now: Instant) -> Option<Live> {
+        loop {
+            let rested = self.resting().pop()?;
+            // Dropped here where it does not do: its time is over, or its tenant may have less now than it has.
+            if now < rested.until && rested.live.memory_bytes() <= memory_bytes_max {
+                self.reused.fetch_add(1, Ordering::Relaxed);
+                return Some(rested.live);
+            }
+        }
+    }
+
+    /// Takes an instance whose request ended well; drops it where it has served enough or has grown too large.
+    pub fn put(&self, live: Live, now: Instant) {
+        let dice = self.dice.fetch_add(1, Ordering::Relaxed);
+        let requests_max = below(self.reuse.requests_max.into(), dice);
+        if u64::from(live.served()) >= requests_max
+            || live.memory_bytes() > self.reuse.memory_bytes_max
+        {
+            return;
+        }
+        let idle_ms = below(self.reuse.idle_ms_max, dice);
+        let rested = Rested {
+            live,
+            until: now + Duration::from_millis(idle_ms),
+        };
+        self.resting().push(rested);
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Vec<Rested>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends those whose time is over; all of them if their component was dropped, whose code they would keep.
+    fn sweep(&self, now: Instant) {
+        let over: Vec<_> = {
+            let mut resting = self.resting();
+            if self.slot.is_loaded() {
+                resting
+                    .extract_if(.., |rested| rested.until <= now)
+                    .collect()
+            } else {
+                resting.drain(..).collect()
+            }
+        };
+        drop(over);
+    }
+
+    fn clear(&self) -> bool {
+        let all = std::mem::take(&mut *self.resting());
+        !all.is_empty()
+    }
+}
+
+/// Up to a [`SPREAD`]th below `most`, and never below 1.
+fn below(most: u64, dice: u64) -> u64 {
+    let span = most / SPREAD + 1;
+    // Weyl's sequence (the golden ratio's fraction of 2^64): neighbours fall far apart.
+    let spread = dice.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    most.saturating_sub(spread % span).max(1)
+}
+
+/// All of a worker's instances that rest.
+#[derive(Default)]
+pub struct Resting {
+    modules: Mutex<Vec<Weak<Instances>>>,
+    reused: Arc<AtomicU64>,
+}
+
+impl Resting {
+    /// A place for the instances of a module of a tenant.
+    #[must_use]
+    pub fn module(&self, tenant: Arc<Tenant>, slot: Arc<Slot>, reuse: Reuse) -> Arc<Instances> {
+        let instances = Arc::new(Instances {
+            tenant,
+            slot,
+            reuse,
+            resting: Mutex::default(),
+            dice: AtomicU64::new(0),
+            reused: Arc::clone(&self.reused),
+        });
+        self.modules().push(Arc::downgrade(&instances));
+        instances
+    }
+
+    /// To be called once a second: ends instances whose time is over.
+    pub fn second_passed(&self, now: Instant) {
+        for instances in self.all() {
+            instances.sweep(now);
+        }
+    }
+
+    /// Ends all that rest: the node is short of memory.
+    pub fn clear(&self) {
+        for instances in self.all() {
+            instances.clear();
+        }
+    }
+
+    /// Ends instances that rest on behalf of a guest of this tenant: the tenant's own where that is what lacks memory,
+    /// all of them where the node does. Whether there were any.
+    pub(super) fn make_room(&self, tenant: &Arc<TenantMemory>, lack: Lack) -> bool {
+        let of_tenant = |instances: &Arc<Instances>| Arc::ptr_eq(instances.tenant.memory(), tenant);
+        let (own, others): (Vec<_>, Vec<_>) = self.all().into_iter().partition(of_tenant);
+        let clear = |instances: Vec<Arc<Instances>>| {
+            let cleared = instances.iter().filter(|instances| instances.clear());
+            cleared.count() > 0
+        };
+        clear(own) || (lack == Lack::Node && clear(others))
+    }
+
+    /// How many rest now.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let counts = self.all().into_iter();
+        counts
+            .map(|instances| instances.resting().len() as u64)
+            .sum()
+    }
+
+    /// Requests that were served by an instance that had served before, since the last call.
+    #[must_use]
+    pub fn take_reused(&self) -> u64 {
+        self.reused.swap(0, Ordering::Relaxed)
+    }
+
+    fn modules(&self) -> MutexGuard<'_, Vec<Weak<Instances>>> {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that are still there; forgets the others.
+    fn all(&self) -> Vec<Arc<Instances>> {
+        let mut all = Vec::new();
+        self.modules().retain(|instances| {
+            let instances = instances.upgrade();
+            let is_there = instances.is_some();
+            all.extend(instances);
+            is_there
+        });
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn an_instances_own_bound_is_at_most_a_quarter_below_what_was_chosen(most in 1_u64.., dice: u64) {
+            let bound = below(most, dice);
+            proptest::prop_assert!(bound <= most && bound >= (most - most / SPREAD).max(1));
+        }
+    }
+
+    #[test]
+    fn instances_that_began_together_do_not_end_together() {
+        let bounds: std::collections::BTreeSet<_> = (0..16).map(|dice| below(128, dice)).collect();
+        assert!(bounds.len() >= 12, "{bounds:?}");
+    }
+}
