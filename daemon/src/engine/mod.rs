@@ -5,6 +5,7 @@
 
 mod config;
 mod end;
+mod hive;
 mod instance;
 mod limits;
 mod policy;
