@@ -1,0 +1,337 @@
+//! What is compared: a guest, a question, and who answers; rounds of it, interleaved.
+
+use std::time::Duration;
+
+use littoral_tests::measure::{Line, Outcome, Plot, Scale, Spread, Table, median, number, ratios};
+use serde_json::{Value, json};
+
+use crate::drive::{self, Effort, Question, Throughput};
+use crate::install::Peers;
+use crate::side::{Guest, Side, Who};
+
+/// One comparison.
+pub(crate) struct Scenario<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) guest: Guest,
+    pub(crate) question: Question<'a>,
+    pub(crate) sides: &'a [Who],
+    /// Throughput of the first, in times of that of the second.
+    pub(crate) ratios: &'a [(Who, Who)],
+    /// The side of whose throughput the rate of the open loop is a share, for all sides.
+    pub(crate) pace_of: Who,
+    pub(crate) connections: usize,
+    /// Whether latency is measured at many rates.
+    pub(crate) curve: bool,
+}
+
+/// What came of it.
+pub(crate) struct Compared {
+    pub(crate) name: &'static str,
+    sides: Vec<Measured>,
+    pub(crate) left_out: Vec<(Who, String)>,
+    ratios: Vec<(Who, Who, Spread)>,
+    /// Of the open loop, requests a second.
+    rate: u32,
+}
+
+struct Measured {
+    who: Who,
+    throughput: Vec<Throughput>,
+    /// One a round.
+    latency: Vec<Latency>,
+    curve: Vec<(u32, Latency)>,
+}
+
+#[derive(Clone, Copy)]
+struct Latency {
+    p50_ms: f64,
+    p99_ms: f64,
+    bad: u64,
+}
+
+impl From<&Outcome> for Latency {
+    fn from(outcome: &Outcome) -> Self {
+        Self {
+            p50_ms: outcome.ms(0.5),
+            p99_ms: outcome.ms(0.99),
+            bad: outcome.bad(),
+        }
+    }
+}
+
+/// Of the throughput of the side that sets the pace.
+const SHARE: f64 = 0.5;
+const RATES: [u32; 10] = [
+    1000, 2000, 4000, 7000, 10_000, 15_000, 20_000, 30_000, 45_000, 60_000,
+];
+
+impl Scenario<'_> {
+    /// Runs it, every side in every round.
+    pub(crate) async fn run(&self, peers: &Peers) -> Compared {
+        println!("\n## {}", self.name);
+        let mut compared = Compared {
+            name: self.name,
+            sides: Vec::new(),
+            left_out: Vec::new(),
+            ratios: Vec::new(),
+            rate: 0,
+        };
+        let effort = Effort {
+            connections: self.connections,
+            span: Duration::from_secs(number("SECONDS", 5).into()),
+        };
+        let mut running = Vec::new();
+        for &who in self.sides {
+            let side = Side::start(who, &self.guest, peers).await;
+            let warm = side.and_then(|side| {
+                drive::warm(&side, &self.question, effort)?;
+                Ok(side)
+            });
+            match warm {
+                Ok(side) => {
+                    running.push(side);
+                    compared.sides.push(Measured::new(who));
+                }
+                Err(reason) => {
+                    println!("{} is left out: {reason}", who.name());
+                    compared.left_out.push((who, reason));
+                }
+            }
+        }
+        let rounds = number("ROUNDS", 5) as usize;
+        for round in 0..rounds {
+            for at in order(running.len(), round) {
+                let side = &running[at];
+                let found = drive::throughput(side, &self.question, effort, peers.wrk.as_deref());
+                println!(
+                    "round {round}: {:28} {:>9.0}/s  {:>7.1} us CPU  {:>6.1} MiB  {} bad",
+                    side.who.name(),
+                    found.per_s,
+                    found.cpu_us,
+                    found.rss_mib,
+                    found.bad
+                );
+                compared.sides[at].throughput.push(found);
+            }
+        }
+        compared.compare(self.ratios);
+        compared.rate = self.rate(&compared);
+        for round in 0..rounds {
+            for at in order(running.len(), round) {
+                let outcome = drive::latency(&running[at], &self.question, effort, compared.rate);
+                compared.sides[at].latency.push((&outcome).into());
+            }
+        }
+        if self.curve {
+            self.curves(&running, &mut compared, effort);
+        }
+        print!("{}", compared.table());
+        compared
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "requests a second"
+    )]
+    fn rate(&self, compared: &Compared) -> u32 {
+        let pace = compared.sides.iter().find(|side| side.who == self.pace_of);
+        let pace = pace.or(compared.sides.first());
+        let per_s = pace.map_or(0.0, Measured::per_s);
+        ((per_s * SHARE) as u32).max(1)
+    }
+
+    fn curves(&self, running: &[Side], compared: &mut Compared, effort: Effort) {
+        let effort = Effort {
+            span: effort.span.min(Duration::from_secs(3)),
+            ..effort
+        };
+        for rate in RATES {
+            for (side, measured) in running.iter().zip(&mut compared.sides) {
+                // Beyond what it takes, a line says how long the queue grew.
+                if f64::from(rate) < measured.per_s() {
+                    let outcome = drive::latency(side, &self.question, effort, rate);
+                    measured.curve.push((rate, (&outcome).into()));
+                }
+            }
+        }
+    }
+}
+
+/// Each round begins with another side, so that none is always measured after the same one.
+fn order(count: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |at| (at + round) % count)
+}
+
+impl Measured {
+    fn new(who: Who) -> Self {
+        Self {
+            who,
+            throughput: Vec::new(),
+            latency: Vec::new(),
+            curve: Vec::new(),
+        }
+    }
+
+    fn each(&self, of: impl Fn(&Throughput) -> f64) -> Spread {
+        Spread::of(self.throughput.iter().map(of))
+    }
+
+    fn per_s(&self) -> f64 {
+        self.each(|round| round.per_s).median
+    }
+
+    fn latency(&self, of: impl Fn(&Latency) -> f64) -> f64 {
+        median(self.latency.iter().map(of))
+    }
+
+    fn bad(&self) -> u64 {
+        let throughput: u64 = self.throughput.iter().map(|round| round.bad).sum();
+        throughput + self.latency.iter().map(|round| round.bad).sum::<u64>()
+    }
+
+    fn json(&self) -> Value {
+        let throughput = |of: fn(&Throughput) -> f64| {
+            let rounds: Vec<f64> = self.throughput.iter().map(of).collect();
+            let mut json = Spread::of(rounds.iter().copied()).json();
+            json["rounds"] = json!(rounds);
+            json
+        };
+        let latency = |of: fn(&Latency) -> f64| {
+            let rounds: Vec<f64> = self.latency.iter().map(of).collect();
+            let mut json = Spread::of(rounds.iter().copied()).json();
+            json["rounds"] = json!(rounds);
+            json
+        };
+        let curve: Vec<Value> = self
+            .curve
+            .iter()
+            .map(|(rate, found)| {
+                json!({ "per_s": rate, "p50_ms": found.p50_ms, "p99_ms": found.p99_ms, "bad": found.bad })
+            })
+            .collect();
+        json!({
+            "side": self.who.name(),
+            "per_s": throughput(|round| round.per_s),
+            "cpu_us": throughput(|round| round.cpu_us),
+            "rss_mib": throughput(|round| round.rss_mib),
+            "p50_ms": latency(|round| round.p50_ms),
+            "p99_ms": latency(|round| round.p99_ms),
+            "bad": self.bad(),
+            "curve": curve,
+        })
+    }
+}
+
+impl Compared {
+    fn compare(&mut self, wanted: &[(Who, Who)]) {
+        let rounds = |who: Who| {
+            let side = self.sides.iter().find(|side| side.who == who)?;
+            Some(side.throughput.iter().map(|round| round.per_s).collect())
+        };
+        for &(ours, theirs) in wanted {
+            let both: (Option<Vec<f64>>, Option<Vec<f64>>) = (rounds(ours), rounds(theirs));
+            if let (Some(mine), Some(other)) = both {
+                self.ratios.push((ours, theirs, ratios(&mine, &other)));
+            }
+        }
+    }
+
+    /// p99 of the first, in times of that of the second.
+    fn p99_ratio(&self, ours: Who, theirs: Who) -> f64 {
+        let p99 = |who: Who| {
+            let side = self.sides.iter().find(|side| side.who == who);
+            side.map_or(f64::NAN, |side| side.latency(|round| round.p99_ms))
+        };
+        p99(ours) / p99(theirs)
+    }
+
+    /// As Markdown.
+    pub(crate) fn table(&self) -> String {
+        let p50 = format!("p50 at {}/s", self.rate);
+        let mut table = Table::new(&[
+            "side",
+            "requests/s (least to most)",
+            "CPU by request",
+            "RSS",
+            &p50,
+            "p99",
+            "bad",
+        ]);
+        for side in &self.sides {
+            let per_s = side.each(|round| round.per_s);
+            table.row([
+                side.who.name().to_owned(),
+                format!("{:.0} ({:.0} to {:.0})", per_s.median, per_s.min, per_s.max),
+                format!("{:.1} us", side.each(|round| round.cpu_us).median),
+                format!("{:.1} MiB", side.each(|round| round.rss_mib).median),
+                format!("{:.2} ms", side.latency(|round| round.p50_ms)),
+                format!("{:.2} ms", side.latency(|round| round.p99_ms)),
+                side.bad().to_string(),
+            ]);
+        }
+        let mut text = table.text().to_owned();
+        for (who, reason) in &self.left_out {
+            text.push_str(&format!("\n{} is left out: {reason}.\n", who.name()));
+        }
+        if !self.ratios.is_empty() {
+            let mut table = Table::new(&["ratio", "requests/s (least to most)", "p99"]);
+            for &(ours, theirs, spread) in &self.ratios {
+                table.row([
+                    format!("{} / {}", ours.name(), theirs.name()),
+                    spread.to_string(),
+                    format!("{:.2}", self.p99_ratio(ours, theirs)),
+                ]);
+            }
+            text.push('\n');
+            text.push_str(table.text());
+        }
+        text
+    }
+
+    /// All of it, rounds too.
+    pub(crate) fn json(&self) -> Value {
+        let ratios: Vec<Value> = self
+            .ratios
+            .iter()
+            .map(|&(ours, theirs, spread)| {
+                json!({
+                    "of": ours.name(),
+                    "to": theirs.name(),
+                    "per_s": spread.json(),
+                    "p99": self.p99_ratio(ours, theirs),
+                })
+            })
+            .collect();
+        let left_out = self.left_out.iter();
+        json!({
+            "scenario": self.name,
+            "sides": self.sides.iter().map(Measured::json).collect::<Vec<_>>(),
+            "open_loop_per_s": self.rate,
+            "ratios": ratios,
+            "left_out": left_out.map(|(who, reason)| json!({ "side": who.name(), "reason": reason })).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Latency against load, where it was measured.
+    pub(crate) fn picture(&self) -> Option<String> {
+        let lines = self.sides.iter().filter(|side| !side.curve.is_empty());
+        let lines: Vec<Line> = lines
+            .map(|side| Line {
+                name: side.who.name().to_owned(),
+                points: side
+                    .curve
+                    .iter()
+                    .map(|(rate, found)| (f64::from(*rate), found.p99_ms))
+                    .collect(),
+            })
+            .collect();
+        let plot = Plot {
+            title: &format!("{}: p99 against load", self.name),
+            x: ("requests a second (open loop)", Scale::Tens),
+            y: ("p99 in ms", Scale::Tens),
+            lines,
+        };
+        (!plot.lines.is_empty()).then(|| plot.svg())
+    }
+}
