@@ -59,6 +59,8 @@ pub(crate) async fn first_requests(most: usize) -> Part {
         each_once(edge.http(), 0..1);
         found.push(("files on disk only", each_once(edge.http(), 1..asked)));
     }
+    let again = publish::compiled_again(&edge);
+    assert_eq!(again, 0, "artifacts were compiled again");
     edge.stop().await;
     let mut table = Table::new(&["first request to each module", "p50", "p90", "p99", "worst"]);
     let ms = |times: &[u32], share: f64| f64::from(percentile(times, share)) / 1000.0;
@@ -145,6 +147,8 @@ pub(crate) async fn zipf(most: usize) -> Part {
             }
         }
     }
+    let again = publish::compiled_again(&many);
+    assert_eq!(again, 0, "artifacts were compiled again");
     let resident = many.status().await.worker.resident_modules;
     let rates = outcomes
         .each_ref()
