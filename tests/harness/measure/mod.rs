@@ -11,7 +11,7 @@ mod processes;
 mod results;
 mod stats;
 
-pub use load::{Load, Outcome, Pace, Pick, Zipf};
+pub use load::{Load, Outcome, Pace, Pick, Zipf, each_once};
 pub use machine::{describe, more_descriptors, stamp};
 pub use plot::{Line, Plot, Scale};
 pub use processes::{Usage, memory_kib, tree, usage};

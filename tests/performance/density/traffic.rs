@@ -1,63 +1,32 @@
 //! Requests to very many tenants: the first to each, then by Zipf, and to the hottest alone, beside a node that has no
 //! other tenant.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use littoral_tests::TestEdge;
 use littoral_tests::measure::{
-    Line, Load, Outcome, Pace, Pick, Plot, Scale, Spread, Table, Zipf, memory_kib, number,
-    percentile, ratios, tree,
+    Line, Load, Outcome, Pace, Pick, Plot, Scale, Spread, Table, Zipf, each_once, memory_kib,
+    number, percentile, ratios, tree,
 };
 use serde_json::json;
 
 use crate::Part;
 use crate::publish;
 
-/// The time of each first request over one connection, in microseconds, sorted.
-fn each_once(address: SocketAddr, ranks: std::ops::Range<usize>) -> Vec<u32> {
-    let mut stream = TcpStream::connect(address).expect("the node accepts");
-    stream.set_nodelay(true).expect("a TCP socket");
-    let mut answer = vec![0; 16 << 10];
-    let mut times: Vec<u32> = ranks
-        .map(|rank| {
-            let request = publish::request(rank);
-            let began = Instant::now();
-            stream.write_all(&request).expect("the node reads");
-            let mut read = 0;
-            // The last bytes of its text, or of the chunk that follows it.
-            while !(answer[..read].ends_with(b"edge!\n")
-                || answer[..read].ends_with(b"\r\n0\r\n\r\n"))
-            {
-                let count = stream.read(&mut answer[read..]).expect("the node answers");
-                assert!(count > 0, "{}", String::from_utf8_lossy(&answer[..read]));
-                read += count;
-            }
-            let took = began.elapsed().as_micros();
-            assert!(
-                answer.starts_with(b"HTTP/1.1 200"),
-                "{}",
-                String::from_utf8_lossy(&answer[..read])
-            );
-            u32::try_from(took).unwrap_or(u32::MAX)
-        })
-        .collect();
-    times.sort_unstable();
-    times
-}
-
 /// First requests to modules that are on disk and not in memory, of a node just started.
 pub(crate) async fn first_requests(most: usize) -> Part {
     let (mut edge, _) = publish::node(most).await;
     let asked = most.min(number("FIRSTS", 2000) as usize);
+    let requests: Vec<_> = (1..asked).map(publish::request).collect();
+    let hottest = [publish::request(0)];
     // The hottest of all pays for what the worker does once.
-    let mut found = vec![("files in the page cache", each_once(edge.http(), 1..asked))];
+    each_once(edge.http(), &hottest);
+    let mut found = vec![("files in the page cache", each_once(edge.http(), &requests))];
     edge.restart().await;
     if drop_page_cache() {
-        each_once(edge.http(), 0..1);
-        found.push(("files on disk only", each_once(edge.http(), 1..asked)));
+        each_once(edge.http(), &hottest);
+        found.push(("files on disk only", each_once(edge.http(), &requests)));
     }
     let again = publish::compiled_again(&edge);
     assert_eq!(again, 0, "artifacts were compiled again");

@@ -10,11 +10,11 @@ use littoral_tests::measure::{Load, Outcome, Pace, Pick};
 use crate::side::{HOST, Side};
 
 /// What every side is asked.
-#[derive(Clone, Copy)]
-pub(crate) struct Question<'a> {
+#[derive(Clone, Default)]
+pub(crate) struct Question {
     /// A request with a body is a POST.
-    pub(crate) body: &'a str,
-    pub(crate) content_type: &'a str,
+    pub(crate) body: String,
+    pub(crate) content_type: &'static str,
 }
 
 /// What a round of throughput found.
@@ -37,9 +37,9 @@ pub(crate) struct Effort {
     pub(crate) span: Duration,
 }
 
-impl Question<'_> {
+impl Question {
     fn bytes(&self) -> Vec<u8> {
-        let (body, length) = (self.body, self.body.len());
+        let (body, length) = (&self.body, self.body.len());
         let text = if body.is_empty() {
             format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
         } else {

@@ -47,8 +47,9 @@ pub(crate) fn version(program: &Path) -> String {
 }
 
 /// Runs an installer; its end of output is the reason where it fails.
-fn install(program: &str, arguments: &[&str], folder: &Path) -> Result<(), String> {
-    println!("{program} {}", arguments.join(" "));
+pub(crate) fn run(program: &Path, arguments: &[&str], folder: &Path) -> Result<(), String> {
+    let name = program.file_name().unwrap_or_default().display();
+    println!("{name} {}", arguments.join(" "));
     let output = Command::new(program)
         .args(arguments)
         .current_dir(folder)
@@ -57,13 +58,13 @@ fn install(program: &str, arguments: &[&str], folder: &Path) -> Result<(), Strin
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_TARGET_DIR")
         .output()
-        .map_err(|error| format!("{program}: {error}"))?;
+        .map_err(|error| format!("{name}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let reason = text.lines().rfind(|line| !line.trim().is_empty());
-    Err(format!("{program}: {}", reason.unwrap_or("failed").trim()))
+    Err(format!("{name}: {}", reason.unwrap_or("failed").trim()))
 }
 
 fn there(path: PathBuf) -> Result<PathBuf, String> {
@@ -82,7 +83,7 @@ fn wasmtime() -> Result<PathBuf, String> {
         let which = format!("wasmtime-cli@{WASMTIME}");
         let to = ["--root", ".", "--target-dir", "build"];
         let arguments = [&["install", "--locked"], to.as_slice(), &[&which]].concat();
-        install("cargo", &arguments, &folder)?;
+        run(Path::new("cargo"), &arguments, &folder)?;
     }
     there(program)
 }
@@ -101,8 +102,8 @@ fn workerd() -> Result<PathBuf, String> {
     std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     std::fs::write(folder.join("package.json"), "{\"private\":true}")
         .map_err(|error| error.to_string())?;
-    install(
-        "npm",
+    run(
+        Path::new("npm"),
         &["install", "--no-audit", "--no-fund", "workerd"],
         &folder,
     )?;
@@ -113,11 +114,35 @@ fn componentize_py() -> Result<PathBuf, String> {
     let folder = folder();
     let program = folder.join("python/bin/componentize-py");
     if !version(&program).contains(COMPONENTIZE_PY) {
-        install("python3", &["-m", "venv", "python"], &folder)?;
+        run(Path::new("python3"), &["-m", "venv", "python"], &folder)?;
         let which = format!("componentize-py=={COMPONENTIZE_PY}");
-        install("python/bin/pip", &["install", "--quiet", &which], &folder)?;
+        run(
+            &folder.join("python/bin/pip"),
+            &["install", "--quiet", &which],
+            &folder,
+        )?;
     }
     there(program)
+}
+
+/// The folder with WASI's interfaces as text, of the crate that Littoral links against.
+pub(crate) fn wit() -> Result<String, String> {
+    let output = Command::new("cargo")
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .map_err(|error| format!("cargo: {error}"))?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).map_err(|_| "cargo tells no metadata".to_owned())?;
+    let packages = metadata["packages"].as_array();
+    let package = packages
+        .into_iter()
+        .flatten()
+        .find(|package| package["name"] == "wasmtime-wasi-http");
+    let manifest = package.and_then(|package| package["manifest_path"].as_str());
+    let folder = manifest.and_then(|path| Path::new(path).parent());
+    let folder = folder.ok_or("no crate with the interfaces")?.join("wit");
+    Ok(folder.display().to_string())
 }
 
 /// A Debian package, which only root could install: without it, our own generator is used for the closed loop too.

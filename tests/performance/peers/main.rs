@@ -13,19 +13,18 @@
 )]
 
 mod bare;
+mod cold;
+mod cores;
 mod drive;
 mod install;
 mod report;
 mod scenario;
+mod scenarios;
 mod side;
 
-use littoral_tests::component;
-use littoral_tests::measure::{self, number};
+use littoral_tests::measure;
 
-use drive::Question;
 use report::Part;
-use scenario::Scenario;
-use side::{Guest, Who};
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some(bare::ARGUMENT) {
@@ -40,18 +39,10 @@ fn main() {
     runtime.block_on(run());
 }
 
-const GET: Question<'static> = Question {
-    body: "",
-    content_type: "",
-};
-
 const LEFT_OUT: [&str; 2] = [
     "an outbound call: guests cannot make one yet",
     "a key-value read: guests have no key-value store yet",
 ];
-
-const HELLO_JS: &str = "export default { async fetch() { return new Response('Hello from the edge!\\n', \
-                        { headers: { 'content-type': 'text/plain' } }); } };";
 
 fn wanted(part: &str) -> bool {
     std::env::var("ONLY").map_or(true, |only| only.split(',').any(|name| name == part))
@@ -60,69 +51,17 @@ fn wanted(part: &str) -> bool {
 async fn run() {
     let machine = measure::describe();
     let peers = install::peers();
-    let connections = number("CONNECTIONS", 64) as usize;
-    let scenarios = [
-        Scenario {
-            name: "hello-0.2",
-            guest: Guest {
-                component: component("hello"),
-                p3: false,
-                script: Some(HELLO_JS),
-            },
-            question: GET,
-            sides: &[
-                Who::Littoral,
-                Who::LittoralReuse,
-                Who::Bare,
-                Who::Wasmtime,
-                Who::WasmtimeTuned,
-                Who::WasmtimeReuse,
-                Who::Workerd,
-            ],
-            ratios: &[
-                (Who::Littoral, Who::Wasmtime),
-                (Who::Littoral, Who::WasmtimeTuned),
-                (Who::Littoral, Who::Bare),
-                (Who::LittoralReuse, Who::WasmtimeReuse),
-                (Who::LittoralReuse, Who::Bare),
-            ],
-            pace_of: Who::Wasmtime,
-            connections,
-            curve: true,
-        },
-        Scenario {
-            name: "hello-0.3",
-            guest: Guest {
-                component: component("hello-p3"),
-                p3: true,
-                script: None,
-            },
-            question: GET,
-            sides: &[
-                Who::Littoral,
-                Who::LittoralReuse,
-                Who::Bare,
-                Who::Wasmtime,
-                Who::WasmtimeTuned,
-                Who::WasmtimeReuse,
-            ],
-            ratios: &[
-                (Who::Littoral, Who::Wasmtime),
-                (Who::Littoral, Who::WasmtimeTuned),
-                (Who::Littoral, Who::Bare),
-                (Who::LittoralReuse, Who::WasmtimeReuse),
-                (Who::LittoralReuse, Who::Bare),
-            ],
-            pace_of: Who::Wasmtime,
-            connections,
-            curve: false,
-        },
-    ];
     let mut parts: Vec<Part> = Vec::new();
-    for scenario in &scenarios {
+    for scenario in scenarios::all(&peers) {
         if wanted(scenario.name) {
             parts.push(scenario.run(&peers).await.into());
         }
+    }
+    if wanted(cold::NAME) {
+        parts.push(cold::measure(&peers).await);
+    }
+    if wanted(cores::NAME) {
+        parts.push(cores::measure(&peers).await);
     }
     let whole = std::env::var_os("ONLY").is_none();
     report::write(&machine, &peers, &LEFT_OUT, &parts, whole);

@@ -10,13 +10,14 @@ use crate::install::Peers;
 use crate::side::{Guest, Side, Who};
 
 /// One comparison.
-pub(crate) struct Scenario<'a> {
+#[derive(Clone)]
+pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) guest: Guest,
-    pub(crate) question: Question<'a>,
-    pub(crate) sides: &'a [Who],
+    pub(crate) question: Question,
+    pub(crate) sides: &'static [Who],
     /// Throughput of the first, in times of that of the second.
-    pub(crate) ratios: &'a [(Who, Who)],
+    pub(crate) ratios: &'static [(Who, Who)],
     /// The side of whose throughput the rate of the open loop is a share, for all sides.
     pub(crate) pace_of: Who,
     pub(crate) connections: usize,
@@ -36,6 +37,7 @@ pub(crate) struct Compared {
 
 struct Measured {
     who: Who,
+    prepared: Duration,
     throughput: Vec<Throughput>,
     /// One a round.
     latency: Vec<Latency>,
@@ -65,7 +67,7 @@ const RATES: [u32; 10] = [
     1000, 2000, 4000, 7000, 10_000, 15_000, 20_000, 30_000, 45_000, 60_000,
 ];
 
-impl Scenario<'_> {
+impl Scenario {
     /// Runs it, every side in every round.
     pub(crate) async fn run(&self, peers: &Peers) -> Compared {
         println!("\n## {}", self.name);
@@ -89,8 +91,8 @@ impl Scenario<'_> {
             });
             match warm {
                 Ok(side) => {
+                    compared.sides.push(Measured::new(who, side.prepared));
                     running.push(side);
-                    compared.sides.push(Measured::new(who));
                 }
                 Err(reason) => {
                     println!("{} is left out: {reason}", who.name());
@@ -164,9 +166,10 @@ fn order(count: usize, round: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Measured {
-    fn new(who: Who) -> Self {
+    fn new(who: Who, prepared: Duration) -> Self {
         Self {
             who,
+            prepared,
             throughput: Vec::new(),
             latency: Vec::new(),
             curve: Vec::new(),
@@ -212,6 +215,7 @@ impl Measured {
             .collect();
         json!({
             "side": self.who.name(),
+            "prepared_s": self.prepared.as_secs_f64(),
             "per_s": throughput(|round| round.per_s),
             "cpu_us": throughput(|round| round.cpu_us),
             "rss_mib": throughput(|round| round.rss_mib),
@@ -237,6 +241,12 @@ impl Compared {
         }
     }
 
+    /// CPU time by request, in rounds.
+    pub(crate) fn cpu_us(&self, who: Who) -> Option<Vec<f64>> {
+        let side = self.sides.iter().find(|side| side.who == who)?;
+        Some(side.throughput.iter().map(|round| round.cpu_us).collect())
+    }
+
     /// p99 of the first, in times of that of the second.
     fn p99_ratio(&self, ours: Who, theirs: Who) -> f64 {
         let p99 = |who: Who| {
@@ -257,6 +267,7 @@ impl Compared {
             &p50,
             "p99",
             "bad",
+            "until it serves",
         ]);
         for side in &self.sides {
             let per_s = side.each(|round| round.per_s);
@@ -268,6 +279,7 @@ impl Compared {
                 format!("{:.2} ms", side.latency(|round| round.p50_ms)),
                 format!("{:.2} ms", side.latency(|round| round.p99_ms)),
                 side.bad().to_string(),
+                format!("{:.2} s", side.prepared.as_secs_f64()),
             ]);
         }
         let mut text = table.text().to_owned();

@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::bare;
 use crate::install::Peers;
 
-const READY_MAX: Duration = Duration::from_secs(60);
+/// An interpreter compiles for the better part of a minute.
+const READY_MAX: Duration = Duration::from_secs(180);
 /// Ends what it starts when this bench is gone, however that came about.
 pub(crate) const WITH_US: [&str; 4] = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--"];
 
@@ -22,6 +23,10 @@ pub(crate) const WITH_US: [&str; 4] = ["/usr/bin/setpriv", "--pdeathsig", "KILL"
 pub(crate) enum Who {
     /// A fresh instance for every request.
     Littoral,
+    /// The same with one thread that serves.
+    LittoralOneThread,
+    /// And with two.
+    LittoralTwoThreads,
     /// Instances used again.
     LittoralReuse,
     Bare,
@@ -38,6 +43,8 @@ impl Who {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Littoral => "Littoral",
+            Self::LittoralOneThread => "Littoral, 1 thread",
+            Self::LittoralTwoThreads => "Littoral, 2 threads",
             Self::LittoralReuse => "Littoral, reuse",
             Self::Bare => "bare hyper",
             Self::Wasmtime => "wasmtime serve",
@@ -68,6 +75,8 @@ enum Running {
 pub(crate) struct Side {
     pub(crate) who: Who,
     pub(crate) address: SocketAddr,
+    /// From nothing to where it listens: a start, or with Littoral a start, an upload and a route.
+    pub(crate) prepared: Duration,
     running: Running,
     _home: tempfile::TempDir,
 }
@@ -82,10 +91,12 @@ impl Side {
     /// Why this side is left out.
     pub(crate) async fn start(who: Who, guest: &Guest, peers: &Peers) -> Result<Self, String> {
         let home = tempfile::tempdir().expect("a temporary folder");
+        let began = Instant::now();
         let (running, address) = match who {
-            Who::Littoral | Who::LittoralReuse => {
-                littoral(guest, who == Who::LittoralReuse).await?
-            }
+            Who::Littoral
+            | Who::LittoralOneThread
+            | Who::LittoralTwoThreads
+            | Who::LittoralReuse => littoral(who, guest).await?,
             Who::Bare => bare_hyper(home.path())?,
             Who::Wasmtime | Who::WasmtimeTuned | Who::WasmtimeReuse => {
                 wasmtime(who, guest, peers.wasmtime.as_deref()?, home.path())?
@@ -95,6 +106,7 @@ impl Side {
         Ok(Self {
             who,
             address,
+            prepared: began.elapsed(),
             running,
             _home: home,
         })
@@ -140,8 +152,15 @@ pub(crate) async fn set_reuse(_tenant: &Tenant, _module: &str) -> Result<(), Str
     Err("modules have no setting for it yet".to_owned())
 }
 
-async fn littoral(guest: &Guest, reuse: bool) -> Result<(Running, SocketAddr), String> {
+async fn littoral(who: Who, guest: &Guest) -> Result<(Running, SocketAddr), String> {
+    let threads = match who {
+        Who::LittoralOneThread => 1,
+        Who::LittoralTwoThreads => 2,
+        // One a core.
+        _ => 0,
+    };
     let edge = TestEdge::build()
+        .set("http.threads", threads)
         .under(&WITH_US)
         // A Python component is 18 MiB and compiles for half a minute.
         .set("compile.memory_mib_max", 8192)
@@ -153,7 +172,7 @@ async fn littoral(guest: &Guest, reuse: bool) -> Result<(Running, SocketAddr), S
     let tenant = edge.tenant_limited("bench", limits()).await;
     let uploaded = tenant.upload("guest", 1, guest.component.clone()).await;
     uploaded.map_err(|refused| refused.to_string())?;
-    if reuse {
+    if who == Who::LittoralReuse {
         set_reuse(&tenant, "guest").await?;
     }
     let routed = tenant.route(&format!("{HOST}/"), "guest", None).await;
