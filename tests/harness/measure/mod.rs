@@ -15,7 +15,7 @@ pub use load::{Load, Outcome, Pace, Pick, Zipf, each_once};
 pub use machine::{describe, more_descriptors, stamp};
 pub use plot::{Line, Plot, Scale};
 pub use processes::{Usage, memory_kib, tree, usage};
-pub use results::{Table, facts, folder, write};
+pub use results::{Table, facts, folder, write, write_figures};
 pub use stats::{Spread, median, percentile, ratios};
 
 /// A number from the environment, or what it is by default.

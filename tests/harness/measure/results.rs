@@ -21,6 +21,24 @@ pub fn write(name: &str, text: &str) {
     println!("wrote {}", path.display());
 }
 
+/// Writes figures without the single rounds, which are in the raw file of the sitting.
+pub fn write_figures(name: &str, figures: &mut Value) {
+    without_rounds(figures);
+    let pretty = serde_json::to_string_pretty(figures).expect("figures are JSON");
+    write(name, &format!("{pretty}\n"));
+}
+
+fn without_rounds(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove("rounds");
+            fields.values_mut().for_each(without_rounds);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_rounds),
+        _ => {}
+    }
+}
+
 /// Machine and versions as a list in Markdown.
 pub fn facts(machine: &Value, versions: &Value) -> String {
     let fields = [machine, versions].into_iter().filter_map(Value::as_object);

@@ -80,7 +80,7 @@ fn report(machine: &Value, most: usize, parts: &[Part]) {
         .iter()
         .map(|part| (part.name.to_owned(), part.json.clone()))
         .collect();
-    let all = json!({ "machine": machine, "tenants": most, "parts": figures });
+    let mut all = json!({ "machine": machine, "tenants": most, "parts": figures });
     measure::write(
         &format!("raw/density-{}.json", measure::stamp()),
         &format!("{all}\n"),
@@ -88,6 +88,7 @@ fn report(machine: &Value, most: usize, parts: &[Part]) {
     // Only what a whole run found replaces what is checked in.
     if std::env::var_os("ONLY").is_none() {
         measure::write("density.md", &text);
+        measure::write_figures("density.json", &mut all);
         for (name, svg) in parts.iter().flat_map(|part| &part.pictures) {
             measure::write(&format!("{name}.svg"), svg);
         }

@@ -71,7 +71,6 @@ fn configured() -> littoral_tests::Builder {
         .set("limits.request_deadline_ms_max", 120_000)
         .set("limits.response_head_ms_max", 120_000)
         .set("limits.memory_mib_max", 1_000_000)
-        .set("worker.instances_max", 2000)
 }
 
 /// Where what this daemon published is kept. `KEPT` names another daemon's, where the two understand each other's data.

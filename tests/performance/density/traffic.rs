@@ -52,7 +52,7 @@ pub(crate) async fn first_requests(most: usize) -> Part {
         lines: lines.collect(),
     };
     let figures = found.iter().map(|(name, times)| {
-        json!({ "files": name, "modules": times.len(), "p50_ms": ms(times, 0.5), "p99_ms": ms(times, 0.99), "times_us": times })
+        json!({ "files": name, "modules": times.len(), "p50_ms": ms(times, 0.5), "p99_ms": ms(times, 0.99), "rounds": times })
     });
     Part {
         name: "first-requests",
@@ -147,7 +147,7 @@ pub(crate) async fn zipf(most: usize) -> Part {
             format!("{p99:.2} ms"),
             bad.to_string(),
         ]);
-        figures.push(json!({ "load": name, "per_s": rates[at], "ratio": ratio.json(), "p99_ms": p99, "bad": bad }));
+        figures.push(json!({ "load": name, "per_s": spread.json(), "rounds": rates[at], "ratio": ratio.json(), "p99_ms": p99, "bad": bad }));
     }
     let rss_mib = rss as f64 / 1024.0;
     let text = format!(

@@ -69,9 +69,7 @@ pub(crate) fn write(
     if !whole {
         return println!("a part only: peers.md and peers.json are left as they were");
     }
-    without_rounds(&mut all);
-    let pretty = serde_json::to_string_pretty(&all).expect("figures are JSON");
-    measure::write("peers.json", &format!("{pretty}\n"));
+    measure::write_figures("peers.json", &mut all);
     let mut text = format!("# Littoral and its peers\n\n`just bench-peers`. {HEAD}\n");
     text.push_str(&measure::facts(machine, &versions));
     for part in parts {
@@ -88,16 +86,4 @@ pub(crate) fn write(
         text.push_str(&format!("- {line}\n"));
     }
     measure::write("peers.md", &text);
-}
-
-/// The rounds are in the raw file.
-fn without_rounds(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.remove("rounds");
-            fields.values_mut().for_each(without_rounds);
-        }
-        Value::Array(items) => items.iter_mut().for_each(without_rounds),
-        _ => {}
-    }
 }
