@@ -4,11 +4,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use littoral_tests::measure::{Line, Plot, Scale, Table, each_once, number, percentile};
-use littoral_tests::{TestEdge, component, with_section};
+use littoral_tests::{Process, TestEdge, component, with_section};
 use serde_json::json;
 
 use crate::install::Peers;
@@ -145,7 +145,10 @@ fn wasmtime_starts(program: &Path, compiled: bool, starts: u32) -> Result<Times,
         let home = home.path().join(number.to_string());
         std::fs::create_dir(&home).expect("the folder is ours");
         let began = Instant::now();
-        let (_process, address) = side::serve(program, &arguments, &home)?;
+        // Not by way of another program, as elsewhere: that would count.
+        let log = home.join("log");
+        let mut process = Process::start(program, &arguments, &[], Stdio::null(), &log);
+        let address = side::listening(&mut process)?;
         ask(address)?;
         Ok(micros(began))
     };

@@ -206,8 +206,8 @@ fn bare_hyper(home: &Path) -> Result<(Running, SocketAddr), String> {
 
 /// The flags of `wasmtime serve`.
 pub(crate) fn flags(who: Who, p3: bool) -> Vec<&'static str> {
-    // Rust's standard library imports wasi:cli.
-    let mut flags = vec!["-Scli"];
+    // Rust's standard library imports wasi:cli. What was compiled for an earlier run would make this one's start another.
+    let mut flags = vec!["-Scli", "-Ccache=n"];
     if p3 {
         flags.extend(["-Sp3", "-Wcomponent-model-async"]);
     }
@@ -245,26 +245,24 @@ fn wasmtime(
     let mut arguments = vec!["serve", "--addr", "127.0.0.1:0"];
     arguments.extend(flags(who, guest.p3));
     arguments.push(component);
-    let (process, address) = serve(program, &arguments, home)?;
+    let mut process = process(program, &arguments, Stdio::null(), &home.join("log"));
+    let address = listening(&mut process)?;
     Ok((Running::Process(process), address))
 }
 
-/// `wasmtime serve` with these arguments, once it says where.
-pub(crate) fn serve(
-    program: &Path,
-    arguments: &[&str],
-    home: &Path,
-) -> Result<(Process, SocketAddr), String> {
-    let mut process = process(program, arguments, Stdio::null(), &home.join("log"));
+/// Where `wasmtime serve` serves, once it says so.
+pub(crate) fn listening(process: &mut Process) -> Result<SocketAddr, String> {
     let address = until(|| {
+        if process.ended().is_some() {
+            return Some(None);
+        }
         let log = process.log();
         let (_, after) = log.split_once("http://")?;
-        after.split(['/', '\n', ' ']).next()?.parse().ok()
+        // The line may not be whole yet.
+        let (address, _) = after.split_once('/')?;
+        Some(address.parse().ok())
     });
-    match address {
-        Some(address) if process.ended().is_none() => Ok((process, address)),
-        _ => Err(process.log_tail()),
-    }
+    address.flatten().ok_or_else(|| process.log_tail())
 }
 
 fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
@@ -273,7 +271,7 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
         if let Some(found) = look() {
             return Some(found);
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_micros(200));
     }
     None
 }
