@@ -62,8 +62,12 @@ async fn run() {
         pace,
         span,
     };
-    let most = beside(load(Pace::Closed, Duration::from_secs(10))).await;
-    let most = most.expect("the generator ends").per_s();
+    // The least of some, since the whole of it should be below what the node takes.
+    let mut most = f64::INFINITY;
+    for _ in 0..3 {
+        let outcome = beside(load(Pace::Closed, Duration::from_secs(5))).await;
+        most = most.min(outcome.expect("the generator ends").per_s());
+    }
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -163,7 +167,7 @@ fn report(
     let text = format!(
         "# Under load for {} s\n\n`just bench-soak`.\n\n{}\n\
          - RSS of control and worker after {} s: {early:.1} MiB, at the end: {late:.1} MiB, {:.3} times that\n\
-         - {} requests answered 200 at {rate}/s, {} not (by status: {:?}), p50 {:.2} ms, p99 {:.2} ms\n\
+         - {} requests answered 200 at {rate}/s, {} not (by status: {:?}; {} broken off, {} without an answer at the end), p50 {:.2} ms, p99 {:.2} ms\n\
          - {uploads} uploads under way, {} refused{}\n\
          - {modules} modules in memory at the end\n",
         span.as_secs(),
@@ -173,6 +177,8 @@ fn report(
         outcome.good(),
         outcome.bad(),
         outcome.statuses,
+        outcome.lost,
+        outcome.unanswered,
         outcome.ms(0.5),
         outcome.ms(0.99),
         refused.len(),
@@ -199,7 +205,7 @@ fn report(
         .map(|look| json!([look.at.as_secs(), look.rss_mib, look.resident_modules]))
         .collect();
     let all = json!({
-        "machine": machine, "seconds": span.as_secs(), "per_s": rate, "good": outcome.good(), "bad": outcome.bad(),
+        "machine": machine, "seconds": span.as_secs(), "per_s": rate, "good": outcome.good(), "bad": outcome.bad(), "broken": outcome.lost, "unanswered": outcome.unanswered,
         "p50_ms": outcome.ms(0.5), "p99_ms": outcome.ms(0.99), "uploads": uploads, "refused": refused,
         "rss_mib_early": early, "rss_mib_late": late, "looks": figures,
     });

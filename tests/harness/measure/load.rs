@@ -16,7 +16,7 @@ use rustix::time::{
 use super::answer::Arriving;
 use super::stats::percentile;
 
-/// How long answers are waited for after the last request of an open loop; what is missing then is lost.
+/// How long answers are waited for after the last request of an open loop.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// The timer's name among the sockets, which are named by their place.
 const TIMER: u64 = u64::MAX;
@@ -102,8 +102,10 @@ pub struct Outcome {
     pub latencies_us: Vec<u32>,
     /// How often each status came.
     pub statuses: BTreeMap<u16, u64>,
-    /// Requests whose connection broke, or whose answer did not come.
+    /// Requests whose connection broke.
     pub lost: u64,
+    /// Requests of an open loop that waited still when it was over: there were more than the server takes.
+    pub unanswered: u64,
     /// The time it took.
     pub took: Duration,
 }
@@ -122,7 +124,7 @@ impl Outcome {
     /// Whatever was not answered 200.
     pub fn bad(&self) -> u64 {
         let all: u64 = self.statuses.values().sum();
-        self.lost + all - self.good()
+        self.lost + self.unanswered + all - self.good()
     }
 
     /// The latency that this share did not exceed, in milliseconds.
@@ -297,7 +299,7 @@ impl<'a> Run<'a> {
         }
         let unanswered = self.waiting.len() + self.sockets.len() - self.free.len();
         if matches!(self.load.pace, Pace::PerSecond(_)) {
-            self.outcome.lost += unanswered as u64;
+            self.outcome.unanswered = unanswered as u64;
         }
     }
 
