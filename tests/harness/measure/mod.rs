@@ -14,7 +14,7 @@ mod stats;
 pub use load::{Load, Outcome, Pace, Pick, Zipf, each_once};
 pub use machine::{describe, more_descriptors, stamp};
 pub use plot::{Line, Plot, Scale};
-pub use processes::{Usage, memory_kib, tree, usage};
+pub use processes::{Usage, busy_cpu, memory_kib, own_cpu, tree, usage};
 pub use results::{Table, facts, folder, write, write_figures};
 pub use stats::{Spread, median, percentile, ratios};
 

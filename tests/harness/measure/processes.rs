@@ -33,7 +33,7 @@ pub fn tree(pid: u32) -> Vec<u32> {
 
 /// What these processes use.
 pub fn usage(pids: &[u32]) -> Usage {
-    let ticks: u64 = pids.iter().map(|&pid| ticks(pid)).sum();
+    let ticks: u64 = pids.iter().map(|&pid| ticks(pid, 2)).sum();
     Usage {
         cpu: Duration::from_secs(ticks) / clock_ticks(),
         rss_kib: memory_kib(pids, "VmRSS"),
@@ -44,12 +44,33 @@ fn clock_ticks() -> u32 {
     u32::try_from(rustix::param::clock_ticks_per_second()).expect("a hundred or so")
 }
 
-fn ticks(pid: u32) -> u64 {
+/// The sum of so many fields from the 14th on, utime.
+fn ticks(pid: u32, fields: usize) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name, in brackets, may have spaces. What follows it begins with field 3; utime and stime are 14 and 15.
-    let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
-    let fields = fields.split_ascii_whitespace().skip(11).take(2);
+    // The name, in brackets, may have spaces. What follows it begins with field 3.
+    let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
+    let fields = rest.split_ascii_whitespace().skip(11).take(fields);
     fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
+/// CPU time of this process and of the children that it has waited for.
+pub fn own_cpu() -> Duration {
+    // utime, stime, and both of waited-for children.
+    Duration::from_secs(ticks(std::process::id(), 4)) / clock_ticks()
+}
+
+/// CPU time that the machine has spent on anything at all, its cores together.
+pub fn busy_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = stat.lines().next().unwrap_or_default();
+    let fields = all.split_ascii_whitespace().skip(1);
+    let ticks = fields.filter_map(|ticks| ticks.parse::<u64>().ok());
+    // user, nice, system, idle, iowait, irq, softirq; guests' time is in user's.
+    let busy = ticks
+        .take(7)
+        .enumerate()
+        .filter(|(at, _)| ![3, 4].contains(at));
+    Duration::from_secs(busy.map(|(_, ticks)| ticks).sum()) / clock_ticks()
 }
 
 /// The sum of a line of `/proc/<pid>/status`, for instance `RssAnon`, or of `smaps_rollup`, for instance `Pss`.

@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use littoral_tests::measure::{Load, Outcome, Pace, Pick};
+use littoral_tests::measure::{Load, Outcome, Pace, Pick, busy_cpu, own_cpu};
 
 use crate::side::{HOST, Side};
 
@@ -28,6 +28,8 @@ pub(crate) struct Throughput {
     pub(crate) rss_mib: f64,
     /// Requests that were not answered 200.
     pub(crate) bad: u64,
+    /// How many cores others than server and load generator kept busy.
+    pub(crate) others: f64,
 }
 
 /// How many connections, and for how long.
@@ -86,7 +88,7 @@ pub(crate) fn throughput(
     effort: Effort,
     wrk: Option<&Path>,
 ) -> Throughput {
-    let before = side.usage();
+    let (before, busy, own, began) = (side.usage(), busy_cpu(), own_cpu(), Instant::now());
     let (good, bad, per_s) = match wrk {
         Some(wrk) => by_wrk(wrk, side, question, effort),
         None => {
@@ -96,11 +98,13 @@ pub(crate) fn throughput(
     };
     let after = side.usage();
     let cpu = after.cpu.saturating_sub(before.cpu);
+    let others = (busy_cpu() - busy).saturating_sub(cpu + own_cpu() - own);
     Throughput {
         per_s,
         cpu_us: cpu.as_secs_f64() * 1e6 / good.max(1) as f64,
         rss_mib: after.rss_kib as f64 / 1024.0,
         bad,
+        others: others.as_secs_f64() / began.elapsed().as_secs_f64(),
     }
 }
 

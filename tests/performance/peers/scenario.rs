@@ -30,9 +30,18 @@ pub(crate) struct Compared {
     pub(crate) name: &'static str,
     sides: Vec<Measured>,
     pub(crate) left_out: Vec<(Who, String)>,
-    ratios: Vec<(Who, Who, Spread)>,
+    ratios: Vec<Ratio>,
     /// Of the open loop, requests a second.
     rate: u32,
+}
+
+/// One side in times of another.
+struct Ratio {
+    ours: Who,
+    theirs: Who,
+    per_s: Spread,
+    /// How many times less CPU time a request of ours takes.
+    cpu: Spread,
 }
 
 struct Measured {
@@ -61,6 +70,18 @@ impl From<&Outcome> for Latency {
     }
 }
 
+impl Latency {
+    fn middle(spans: &[Self]) -> Self {
+        Self {
+            p50_ms: median(spans.iter().map(|span| span.p50_ms)),
+            p99_ms: median(spans.iter().map(|span| span.p99_ms)),
+            bad: spans.iter().map(|span| span.bad).sum(),
+        }
+    }
+}
+
+/// Of each rate on the way up.
+const SPANS: usize = 3;
 /// Of the throughput of the side that sets the pace.
 const SHARE: f64 = 0.5;
 const RATES: [u32; 10] = [
@@ -144,16 +165,19 @@ impl Scenario {
     }
 
     fn curves(&self, running: &[Side], compared: &mut Compared, effort: Effort) {
+        // Several short spans rather than a long one: a single hiccup of the machine is in one of them.
         let effort = Effort {
-            span: effort.span.min(Duration::from_secs(3)),
+            span: effort.span.min(Duration::from_secs(1)),
             ..effort
         };
         for rate in RATES {
             for (side, measured) in running.iter().zip(&mut compared.sides) {
                 // Beyond what it takes, a line says how long the queue grew.
                 if f64::from(rate) < measured.per_s() {
-                    let outcome = drive::latency(side, &self.question, effort, rate);
-                    measured.curve.push((rate, (&outcome).into()));
+                    let spans: Vec<Latency> = (0..SPANS)
+                        .map(|_| Latency::from(&drive::latency(side, &self.question, effort, rate)))
+                        .collect();
+                    measured.curve.push((rate, Latency::middle(&spans)));
                 }
             }
         }
@@ -221,6 +245,7 @@ impl Measured {
             "rss_mib": throughput(|round| round.rss_mib),
             "p50_ms": latency(|round| round.p50_ms),
             "p99_ms": latency(|round| round.p99_ms),
+            "others_cores": throughput(|round| round.others),
             "bad": self.bad(),
             "curve": curve,
         })
@@ -229,22 +254,31 @@ impl Measured {
 
 impl Compared {
     fn compare(&mut self, wanted: &[(Who, Who)]) {
-        let rounds = |who: Who| {
-            let side = self.sides.iter().find(|side| side.who == who)?;
-            Some(side.throughput.iter().map(|round| round.per_s).collect())
-        };
-        for &(ours, theirs) in wanted {
-            let both: (Option<Vec<f64>>, Option<Vec<f64>>) = (rounds(ours), rounds(theirs));
-            if let (Some(mine), Some(other)) = both {
-                self.ratios.push((ours, theirs, ratios(&mine, &other)));
-            }
-        }
+        let found = wanted.iter().filter_map(|&(ours, theirs)| {
+            let both = |of: fn(&Throughput) -> f64| {
+                Some((self.rounds(ours, of)?, self.rounds(theirs, of)?))
+            };
+            let (mine, other) = both(|round| round.per_s)?;
+            let (my_cpu, other_cpu) = both(|round| round.cpu_us)?;
+            Some(Ratio {
+                ours,
+                theirs,
+                per_s: ratios(&mine, &other),
+                cpu: ratios(&other_cpu, &my_cpu),
+            })
+        });
+        self.ratios = found.collect();
+    }
+
+    /// One figure of a side, by rounds.
+    fn rounds(&self, who: Who, of: fn(&Throughput) -> f64) -> Option<Vec<f64>> {
+        let side = self.sides.iter().find(|side| side.who == who)?;
+        Some(side.throughput.iter().map(of).collect())
     }
 
     /// CPU time by request, in rounds.
     pub(crate) fn cpu_us(&self, who: Who) -> Option<Vec<f64>> {
-        let side = self.sides.iter().find(|side| side.who == who)?;
-        Some(side.throughput.iter().map(|round| round.cpu_us).collect())
+        self.rounds(who, |round| round.cpu_us)
     }
 
     /// p99 of the first, in times of that of the second.
@@ -287,17 +321,28 @@ impl Compared {
             text.push_str(&format!("\n{} is left out: {reason}.\n", who.name()));
         }
         if !self.ratios.is_empty() {
-            let mut table = Table::new(&["ratio", "requests/s (least to most)", "p99"]);
-            for &(ours, theirs, spread) in &self.ratios {
+            let mut table = Table::new(&[
+                "ratio",
+                "requests/s (least to most)",
+                "requests by CPU time",
+                "p99",
+            ]);
+            for ratio in &self.ratios {
                 table.row([
-                    format!("{} / {}", ours.name(), theirs.name()),
-                    spread.to_string(),
-                    format!("{:.2}", self.p99_ratio(ours, theirs)),
+                    format!("{} / {}", ratio.ours.name(), ratio.theirs.name()),
+                    ratio.per_s.to_string(),
+                    ratio.cpu.to_string(),
+                    format!("{:.2}", self.p99_ratio(ratio.ours, ratio.theirs)),
                 ]);
             }
             text.push('\n');
             text.push_str(table.text());
         }
+        let others = self.sides.iter().flat_map(|side| &side.throughput);
+        let others = Spread::of(others.map(|round| round.others));
+        text.push_str(&format!(
+            "\nCores that others kept busy meanwhile: {others}.\n"
+        ));
         text
     }
 
@@ -306,12 +351,13 @@ impl Compared {
         let ratios: Vec<Value> = self
             .ratios
             .iter()
-            .map(|&(ours, theirs, spread)| {
+            .map(|ratio| {
                 json!({
-                    "of": ours.name(),
-                    "to": theirs.name(),
-                    "per_s": spread.json(),
-                    "p99": self.p99_ratio(ours, theirs),
+                    "of": ratio.ours.name(),
+                    "to": ratio.theirs.name(),
+                    "per_s": ratio.per_s.json(),
+                    "by_cpu": ratio.cpu.json(),
+                    "p99": self.p99_ratio(ratio.ours, ratio.theirs),
                 })
             })
             .collect();
