@@ -14,6 +14,7 @@
 
 mod bare;
 mod cold;
+mod compared;
 mod cores;
 mod drive;
 mod install;

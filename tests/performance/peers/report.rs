@@ -3,8 +3,8 @@
 use littoral_tests::measure::{self, number};
 use serde_json::{Value, json};
 
+use crate::compared::Compared;
 use crate::install::{Peers, version};
-use crate::scenario::Compared;
 
 /// One part of the report.
 pub(crate) struct Part {
