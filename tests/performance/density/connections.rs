@@ -38,39 +38,37 @@ fn open(address: SocketAddr, count: usize, request: Option<&[u8]>) -> Vec<TcpStr
     (0..count).map(one).collect()
 }
 
-/// Memory of idle connections, then of waiting guests, on a node of one tenant.
-pub(crate) async fn measure() -> Part {
+/// What so many connections add to a node of one tenant that has had none but the first few, in MiB.
+async fn idle(count: usize, asked: bool) -> f64 {
     let (edge, _) = publish::node(1).await;
-    // Some descriptors are in use already, here and in the worker.
-    let most = usize::try_from(more_descriptors()).unwrap_or(usize::MAX) - 500;
-    let idle = most.min(number("CONNECTIONS", 10_000) as usize);
     let request = publish::request(0);
     // Whatever the first requests need is there for all.
     drop(open(edge.http(), 200, Some(&request)));
     tokio::time::sleep(REST).await;
-
     let before = resident(&edge);
-    let silent = open(edge.http(), idle, None);
+    let connections = open(edge.http(), count, asked.then_some(request.as_slice()));
     tokio::time::sleep(REST).await;
-    let with_silent = resident(&edge);
-    drop(silent);
-    tokio::time::sleep(REST).await;
-    let between = resident(&edge);
-    let asked = open(edge.http(), idle, Some(&request));
-    tokio::time::sleep(REST).await;
-    let with_asked = resident(&edge);
-    drop(asked);
+    let after = resident(&edge);
+    drop(connections);
+    after.saturating_sub(before) as f64 / 1024.0
+}
 
+/// Memory of idle connections and of waiting guests, each on a node of its own: what was freed would hide what is taken.
+pub(crate) async fn measure() -> Part {
+    // Some descriptors are in use already, here and in the worker.
+    let most = usize::try_from(more_descriptors()).unwrap_or(usize::MAX) - 500;
+    let count = most.min(number("CONNECTIONS", 10_000) as usize);
+    let silent = idle(count, false).await;
+    let asked = idle(count, true).await;
+    let (edge, _) = publish::node(1).await;
     let (instances, each_kib) = waiting(&edge).await;
-    let mib = |after: u64, before: u64| after.saturating_sub(before) as f64 / 1024.0;
-    let (silent, asked) = (mib(with_silent, before), mib(with_asked, between));
     let mut table = Table::new(&["", "RSS of all processes"]);
     table.row([
-        format!("{idle} connections, nothing asked"),
+        format!("{count} connections, nothing asked"),
         format!("{silent:.1} MiB"),
     ]);
     table.row([
-        format!("{idle} keep-alive connections, idle after one request each"),
+        format!("{count} keep-alive connections, idle after one request each"),
         format!("{asked:.1} MiB"),
     ]);
     table.row([
@@ -81,7 +79,7 @@ pub(crate) async fn measure() -> Part {
         name: "connections",
         text: table.text().to_owned(),
         json: json!({
-            "connections": idle,
+            "connections": count,
             "silent_mib": silent,
             "asked_mib": asked,
             "instances": instances,

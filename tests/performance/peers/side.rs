@@ -222,7 +222,9 @@ pub(crate) fn flags(who: Who, p3: bool) -> Vec<&'static str> {
     flags
 }
 
-const TUNED: [&str; 8] = [
+/// What keeps pages in their places. Flags of the compiler changed nothing when they were tried, and without
+/// `-Wconcurrency-support` it answers every request 500.
+const TUNED: [&str; 7] = [
     "-Opooling-allocator=y",
     "-Opooling-memory-keep-resident=2097152",
     "-Opooling-table-keep-resident=65536",
@@ -230,7 +232,6 @@ const TUNED: [&str; 8] = [
     "-Opooling-async-stack-keep-resident=131072",
     "-Opooling-decommit-batch-size=64",
     "-Opooling-max-unused-warm-slots=1000",
-    "-Omemory-init-cow=y",
 ];
 
 fn wasmtime(
