@@ -15,6 +15,7 @@ use rustix::time::{
 
 use super::answer::Arriving;
 use super::stats::percentile;
+use super::zipf::Zipf;
 
 /// How long answers are waited for after the last request of an open loop.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
@@ -54,45 +55,6 @@ pub enum Pace {
     Closed,
     /// At so many a second, whatever became of those before. One that finds no free connection waits, and that counts.
     PerSecond(u32),
-}
-
-/// A distribution where the n-th is asked 1/n as often as the first.
-#[derive(Debug, Clone)]
-pub struct Zipf {
-    up_to: Vec<f64>,
-    random: u64,
-}
-
-impl Zipf {
-    /// Over so many, with exponent 1.
-    pub fn new(count: usize) -> Self {
-        let mut sum = 0.0;
-        let mut up_to: Vec<f64> = (1..=count)
-            .map(|rank| {
-                sum += 1.0 / rank as f64;
-                sum
-            })
-            .collect();
-        for share in &mut up_to {
-            *share /= sum;
-        }
-        Self {
-            up_to,
-            random: 0x9e37_79b9_7f4a_7c15,
-        }
-    }
-
-    fn next(&mut self) -> usize {
-        // xorshift64*: the same sequence in every run.
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        let bits = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11;
-        let share = bits as f64 / (1_u64 << 53) as f64;
-        self.up_to
-            .partition_point(|up_to| *up_to < share)
-            .min(self.up_to.len() - 1)
-    }
 }
 
 /// What came of some load.
@@ -144,34 +106,6 @@ impl Load {
         run.outcome.latencies_us.sort_unstable();
         run.outcome
     }
-}
-
-/// Asks each once, one after the other over one connection; gives the time of each in microseconds, sorted.
-///
-/// # Panics
-/// If one is not answered 200.
-pub fn each_once(address: SocketAddr, requests: &[Vec<u8>]) -> Vec<u32> {
-    let mut stream = TcpStream::connect(address).expect("the node accepts");
-    stream.set_nodelay(true).expect("a TCP socket");
-    let mut buffer = vec![0; 64 << 10];
-    let mut one = |request: &Vec<u8>| {
-        let mut arriving = Arriving::default();
-        let began = Instant::now();
-        stream.write_all(request).expect("the node reads");
-        let status = loop {
-            let count = stream.read(&mut buffer).expect("the node answers");
-            assert!(count > 0, "the connection ended");
-            let whole = arriving.take(&buffer[..count]).expect("an answer");
-            if let Some(status) = whole {
-                break status;
-            }
-        };
-        assert_eq!(status, 200);
-        u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX)
-    };
-    let mut times: Vec<u32> = requests.iter().map(&mut one).collect();
-    times.sort_unstable();
-    times
 }
 
 struct Run<'a> {
@@ -415,22 +349,5 @@ impl<'a> Run<'a> {
             (Pace::Closed, None) if !self.over => self.ask(at, now),
             _ => self.free.push(at),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_of_zipf_comes_twice_as_often_as_the_second() {
-        let mut zipf = Zipf::new(1000);
-        let mut counts = vec![0_u32; 1000];
-        for _ in 0..200_000 {
-            counts[zipf.next()] += 1;
-        }
-        let ratio = f64::from(counts[0]) / f64::from(counts[1]);
-        assert!((1.8..2.2).contains(&ratio), "{ratio}");
-        assert!(counts[999] > 0);
     }
 }
