@@ -37,6 +37,11 @@ bench-soak: bench-build
 bench-build:
     cargo build --release -p littorald -p control-api --bins
 
+# part of the functional suite against the daemon for 64-bit ARM, in 39 bits of addresses under qemu; installs what it
+# needs on Debian 12. Not part of CI: a first build takes 20 minutes and more
+arm *tests:
+    tests/aarch64/run {{tests}}
+
 # the checked-in OpenAPI document and the generated pages, after a change to contract or configuration
 update:
     UPDATE=1 UPDATE_README=1 cargo test -p control-api -p edge-config

@@ -34,7 +34,7 @@ async fn main() {
     let compiler = Compiler::new(fs::canonicalize(PathBuf::from(program)).unwrap());
     let bytes = fs::read(&component).unwrap();
     let file = File::open(&component).unwrap();
-    let shape = EngineShape::for_this_box(100, 64 << 20).unwrap();
+    let shape = EngineShape::fit(100, 64 << 20, 1 << 47, false).unwrap();
 
     let began = Instant::now();
     let engine = Engine::new(&compiler_config(&shape)).unwrap();

@@ -7,6 +7,7 @@ pub mod artifact;
 pub mod confine;
 pub mod control;
 pub mod dev;
+pub mod doctor;
 mod durable;
 pub mod engine;
 pub mod gateway;

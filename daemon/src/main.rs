@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use edge_config::Config;
 use littorald::control::Node;
 use littorald::dev::{self, DevOptions};
-use littorald::{artifact, logging, worker};
+use littorald::{artifact, doctor, logging, worker};
 
 /// What the process ends with; the unit file says which of them must not restart it.
 ///
@@ -48,6 +48,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say what this box has, how many instances follow from it and why, and what to change
+    Doctor {
+        /// Print JSON instead of a page for people
+        #[arg(long)]
+        json: bool,
+    },
     /// Run a node that sets itself up, with a demo tenant and a hello component
     Dev(DevOptions),
     /// A worker process; started by the node
@@ -69,6 +75,10 @@ fn main() -> ExitCode {
         },
         Command::CheckConfig { json } => match configuration(arguments.config) {
             Ok(config) => print_config(&config, json),
+            Err(refused) => refused,
+        },
+        Command::Doctor { json } => match configuration(arguments.config) {
+            Ok(config) => diagnose(&config, json),
             Err(refused) => refused,
         },
         Command::Dev(options) => in_runtime(dev::run(options)),
@@ -116,6 +126,28 @@ fn print_config(config: &Config, json: bool) -> ExitCode {
             eprintln!("littorald: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Ends with 1 where a node with this configuration would not start on this box.
+fn diagnose(config: &Config, json: bool) -> ExitCode {
+    let report = doctor::Report::of(config, doctor::Facts::of_this_box());
+    let text = if json {
+        serde_json::to_string_pretty(&report)
+    } else {
+        Ok(report.to_string())
+    };
+    match text {
+        Ok(text) => println!("{}", text.trim_end()),
+        Err(error) => {
+            eprintln!("littorald: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    if report.can_start() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

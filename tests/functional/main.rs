@@ -8,6 +8,7 @@
 )]
 
 mod bodies;
+mod capacity;
 mod command_line;
 mod configuration;
 mod crash;

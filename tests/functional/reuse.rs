@@ -255,7 +255,8 @@ fn a_client_that_hangs_up_costs_the_others_in_its_instance_nothing() {
             (tenant.usage().await.concurrent_requests == 1).then_some(())
         })
         .await;
-        let other = edge.get(&format!("{place}/wait?ms=300"));
+        let wait = format!("{place}/wait?ms=300");
+        let other = edge.get(&wait);
         let quits = async {
             until("the other is in too", async || {
                 (tenant.usage().await.concurrent_requests == 2).then_some(())

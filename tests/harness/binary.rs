@@ -1,15 +1,26 @@
-//! Where the binaries under test are: those that cargo put beside this suite, if they are of these sources.
+//! Where the binaries under test are: those that cargo put beside this suite, if they are of these sources; or a daemon
+//! for another architecture, run by an emulator, where [`FOREIGN`] names one.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-static LITTORALD: LazyLock<PathBuf> = LazyLock::new(|| find("littorald"));
+/// The variable that names a daemon of another architecture (`tests/aarch64/run`). What it has of addresses is for the
+/// emulator to say.
+pub const FOREIGN: &str = "LITTORAL_TESTS_DAEMON";
+
+static LITTORALD: LazyLock<PathBuf> =
+    LazyLock::new(|| foreign().unwrap_or_else(|| find("littorald")));
 static LITTORAL: LazyLock<PathBuf> = LazyLock::new(|| find("littoral"));
 
 /// The daemon.
 pub fn littorald() -> &'static Path {
     &LITTORALD
+}
+
+/// The daemon of another architecture, where the suites are to drive one.
+pub fn foreign() -> Option<PathBuf> {
+    std::env::var_os(FOREIGN).map(PathBuf::from)
 }
 
 /// The command line.

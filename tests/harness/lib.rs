@@ -24,7 +24,7 @@ mod tenant;
 mod wait;
 mod wire;
 
-pub use binary::{cli, littorald};
+pub use binary::{FOREIGN, cli, foreign, littorald};
 pub use changes::{Change, Model};
 pub use dev::DevNode;
 pub use edge::{Builder, Shared, SharedEdge, TestEdge};

@@ -33,7 +33,7 @@ async fn measure() -> f64 {
     // A section has its name, a kind and a length besides: the size is met to some ten bytes.
     let padding = "p".repeat(COMPONENT_BYTES - hello.len());
     let hello = with_section(&hello, &padding);
-    let shape = EngineShape::for_this_box(1000, 64 << 20).expect("a layout for this box");
+    let shape = EngineShape::fit(1000, 64 << 20, 1 << 47, false).expect("a layout for this box");
     let engine = wasmtime::Engine::new(&compiler_config(&shape)).expect("an engine that compiles");
     let edge = TestEdge::start().await;
     let tenant = edge.tenant("bench").await;

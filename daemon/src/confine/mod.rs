@@ -132,6 +132,12 @@ pub fn close_files(
     Ok(())
 }
 
+/// The version of landlock's interface that the kernel has, 0 for none. Changes nothing for the caller.
+#[must_use]
+pub fn landlock_version() -> u32 {
+    files::version_here()
+}
+
 /// Sets the worker's system call filter, for all threads. Comes last, before the first connection is accepted.
 ///
 /// # Errors

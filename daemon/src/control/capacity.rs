@@ -1,20 +1,77 @@
-//! What this box has, and how much of it is available.
+//! What this box has, how much of it is available, and what the node takes for what.
 
 use std::path::{Path, PathBuf};
+
+use edge_config::Config;
+
+use crate::engine::{BoxFigures, Pool, ShapeError, Wanted};
 
 /// Taken where the kernel says nothing.
 const UNKNOWN_BYTES: u64 = 512 << 20;
 
+/// The least that one memory can grow to on a node, in bytes, however little tenants get by default: what one of them
+/// may have is set while the node runs, and slots are laid out at start.
+const MEMORY_BYTES_MAX_MIN: u64 = 64 << 20;
+
+/// What the node may take for what, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Budgets {
+    /// Linear memories and tables of guests.
+    pub(crate) guests_bytes: u64,
+    /// What ended instances leave for the next.
+    pub(crate) kept_bytes: u64,
+    /// Loaded components.
+    pub(crate) code_bytes: u64,
+    /// Buffers of connections and requests.
+    pub(crate) buffers_bytes: u64,
+}
+
+impl Budgets {
+    /// As configured, else by what the box has.
+    pub(crate) fn of(config: &Config, box_bytes: u64) -> Self {
+        let budget = |mib: u32, percent: u64| match mib {
+            0 => box_bytes / 100 * percent,
+            mib => u64::from(mib) << 20,
+        };
+        let memory = &config.memory;
+        Self {
+            guests_bytes: budget(memory.guests_mib_max, 50),
+            kept_bytes: budget(memory.kept_mib_max, 10),
+            code_bytes: budget(memory.code_mib_max, 15),
+            buffers_bytes: budget(memory.buffers_mib_max, 10),
+        }
+    }
+}
+
+/// The pool of instances that follows from configuration and box.
+///
+/// # Errors
+/// [`ShapeError`] where none fits.
+pub(crate) fn pool(
+    config: &Config,
+    budgets: &Budgets,
+    on: &BoxFigures,
+) -> Result<Pool, ShapeError> {
+    let memory_bytes_max = config.limits.instance_memory_mib_max << 20;
+    let wanted = Wanted {
+        instances_max: config.worker.instances_max,
+        memory_bytes_max: memory_bytes_max.max(MEMORY_BYTES_MAX_MIN),
+        guests_bytes: budgets.guests_bytes,
+        kept_bytes: budgets.kept_bytes,
+    };
+    Pool::size(&wanted, on)
+}
+
 /// Memory that this process and its children may use: the box's, or that of the control group that has the least left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BoxMemory {
-    pub(super) total_bytes: u64,
-    pub(super) available_bytes: u64,
+pub(crate) struct BoxMemory {
+    pub(crate) total_bytes: u64,
+    pub(crate) available_bytes: u64,
 }
 
 impl BoxMemory {
     /// As of now. Reads a handful of small files of the kernel's.
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let of_box = read(Path::new("/proc/meminfo")).and_then(|text| of_meminfo(&text));
         let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
         let total = of_box.map_or(UNKNOWN_BYTES, |memory| memory.total_bytes);
@@ -32,15 +89,22 @@ impl BoxMemory {
     }
 
     /// The smallest total of all that bound this process.
-    pub(super) fn total_bytes() -> u64 {
+    pub(crate) fn total_bytes() -> u64 {
+        let (of_box, of_group) = Self::totals();
+        of_group.unwrap_or(of_box)
+    }
+
+    /// The box's memory, and, where a control group leaves less of it, that group's, in bytes.
+    pub(crate) fn totals() -> (u64, Option<u64>) {
         let of_box = read(Path::new("/proc/meminfo")).and_then(|text| of_meminfo(&text));
         let total = of_box.map_or(UNKNOWN_BYTES, |memory| memory.total_bytes);
         let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
-        groups_of(&groups)
+        let of_group = groups_of(&groups)
             .into_iter()
             .filter_map(|group| group.memory(total))
             .map(|memory| memory.total_bytes)
-            .fold(total, u64::min)
+            .min();
+        (total, of_group)
     }
 
     /// What is available of the total, in percent, rounded down.
@@ -52,7 +116,7 @@ impl BoxMemory {
 
 /// The share of time in which some task waited for memory, over ten seconds, in percent (pressure stall information:
 /// Documentation/accounting/psi.rst); `None` where the kernel does not say.
-pub(super) fn memory_stall_percent() -> Option<f64> {
+pub(crate) fn memory_stall_percent() -> Option<f64> {
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     groups_of(&groups)
         .into_iter()

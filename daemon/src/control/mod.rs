@@ -4,7 +4,7 @@
 //! serves it by then, and that nothing a tenant sends is parsed here beyond names, statements and lengths. Never runs
 //! or compiles a guest.
 
-mod capacity;
+pub(crate) mod capacity;
 mod change;
 mod collect;
 mod compile;

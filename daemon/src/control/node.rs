@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::capacity::BoxMemory;
+use super::capacity::{BoxMemory, Budgets, pool};
 use super::jobs::Jobs;
 use super::logs::LogRings;
 use super::places::UploadPlaces;
@@ -29,7 +29,7 @@ use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
 use crate::confine::Orders;
 use crate::durable::create_private_dir;
-use crate::engine::{EngineShape, ShapeError};
+use crate::engine::{BoxFigures, EngineShape, ShapeError};
 use crate::link::{FILES_MAX, WorkerStart};
 use crate::metrics::Metrics;
 use crate::startup_code::StartupCode;
@@ -140,10 +140,15 @@ impl Node {
         let opened = open_store(&config, data.join("store")).await?;
         report_recovery(&opened.recovery);
         let state = restore(opened.snapshot, config.limits)?;
-        let shape = EngineShape::for_this_box(
-            config.worker.instances_max,
-            config.limits.instance_memory_mib_max.max(64) << 20,
-        )?;
+        let budgets = Budgets::of(&config, BoxMemory::total_bytes());
+        let pool = pool(&config, &budgets, &BoxFigures::of_this_box())?;
+        tracing::info!(
+            instances_max = pool.shape.instances_max,
+            bound = ?pool.bound,
+            guard_pages = pool.shape.has_guard_pages(),
+            "instances"
+        );
+        let shape = pool.shape;
         let compat = CompatHash::for_shape(&shape).map_err(NodeError::Engine)?;
         let keys = data.join("keys");
         make_private_dir(&keys)?;
@@ -172,7 +177,6 @@ impl Node {
             threads => usize::try_from(threads).unwrap_or(1),
         };
         let listeners = Listeners::bind(&config.http.listen, threads)?;
-        let budgets = Budgets::of(&config, BoxMemory::total_bytes());
         let orders = super::orders(&config);
         let start = worker_start(&config, orders, &shape, threads, budgets);
         let backoff = Backoff {
@@ -347,29 +351,6 @@ fn report_recovery(recovery: &Recovery) {
     match recovery {
         Recovery::Created | Recovery::Intact => {}
         mended => tracing::warn!(recovery = recovery.label(), ?mended, "the store was mended"),
-    }
-}
-
-/// What the node may take for what, in bytes.
-#[derive(Debug, Clone, Copy)]
-struct Budgets {
-    guests_bytes: u64,
-    code_bytes: u64,
-    buffers_bytes: u64,
-}
-
-impl Budgets {
-    /// As configured, else by what the box has.
-    fn of(config: &Config, box_bytes: u64) -> Self {
-        let budget = |mib: u32, percent: u64| match mib {
-            0 => box_bytes / 100 * percent,
-            mib => u64::from(mib) << 20,
-        };
-        Self {
-            guests_bytes: budget(config.memory.guests_mib_max, 50),
-            code_bytes: budget(config.memory.code_mib_max, 15),
-            buffers_bytes: budget(config.memory.buffers_mib_max, 10),
-        }
     }
 }
 

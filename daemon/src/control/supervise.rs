@@ -485,7 +485,7 @@ mod tests {
 
     fn start() -> WorkerStart {
         WorkerStart {
-            shape: EngineShape::for_this_box(1, 64 << 20).unwrap(),
+            shape: EngineShape::fit(1, 64 << 20, 1 << 47, false).unwrap(),
             threads: 1,
             listeners_per_thread: 1,
             connections_max: 1,

@@ -5,18 +5,18 @@
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::shape::EngineShape;
+use super::shape::{EngineShape, Kept, STACKS_PER_INSTANCE, TABLES_PER_INSTANCE};
 
 /// Stack for wasm frames, in bytes; overflowing it traps.
 const WASM_STACK_BYTES: usize = 512 << 10;
 /// The whole stack of a guest's fiber, in bytes. What lies above the wasm part is for host functions called from
 /// there, whose overflow would end the process: hence the wide margin.
-const FIBER_STACK_BYTES: usize = 1 << 20;
+pub(super) const FIBER_STACK_BYTES: usize = 1 << 20;
 /// The upper end of a stack, where every guest writes, in bytes: zeroed by writing after each guest, so that the next
 /// one takes no page faults. What lies below is given back to the kernel, which zeroes it. With 32 KiB an instance took
 /// 0.5 us longer to make and drop than without zeroing (15.0 against 14.4 us, on a two-core x86_64), with nothing kept
 /// 4 us.
-const KEPT_STACK_BYTES: usize = 32 << 10;
+const KEPT_STACK_BYTES: u64 = 32 << 10;
 /// Core instances one component may have: what tools make out of one guest and its adapters, with room.
 pub(crate) const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
 /// Linear memories one component may have.
@@ -24,15 +24,19 @@ pub(crate) const MEMORIES_PER_COMPONENT: u32 = 8;
 /// Tables one component may have.
 const TABLES_PER_COMPONENT: u32 = 16;
 /// Elements in one table: function pointers of the largest interpreters in use stay below 30,000.
-const TABLE_ELEMENTS: usize = 65_536;
+pub(super) const TABLE_ELEMENTS: usize = 65_536;
 /// The host's own record of one core instance, in bytes; grows with its functions and globals.
 const CORE_INSTANCE_BYTES: usize = 1 << 20;
 /// Memory of an ended instance that stays with its slot, in bytes, so that the next one takes no page faults.
-const KEPT_MEMORY_BYTES: usize = 2 << 20;
+const KEPT_MEMORY_BYTES: u64 = 2 << 20;
 /// The same for tables.
-const KEPT_TABLE_BYTES: usize = 128 << 10;
-/// Slots that keep what they had. A ceiling of `WARM_SLOTS * KEPT_MEMORY_BYTES` on memory nobody uses just now.
-const WARM_SLOTS: u32 = 16;
+const KEPT_TABLE_BYTES: u64 = 128 << 10;
+/// What is of use; what this box can spare is in the shape.
+pub(super) const KEPT_AT_MOST: Kept = Kept {
+    memory_bytes: KEPT_MEMORY_BYTES,
+    table_bytes: KEPT_TABLE_BYTES,
+    stack_bytes: KEPT_STACK_BYTES,
+};
 
 /// For the process that turns components into artifacts: it never runs any, so its pool is empty. The pool is there for
 /// its bounds: what would not fit an instance of the process that runs artifacts is refused here, at upload.
@@ -58,12 +62,12 @@ pub fn runtime_config(shape: &EngineShape) -> Config {
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(4))
         .total_memories(instances)
-        .total_tables(instances.saturating_mul(3))
-        .total_stacks(instances.saturating_mul(2))
-        .max_unused_warm_slots(WARM_SLOTS)
-        .linear_memory_keep_resident(KEPT_MEMORY_BYTES)
-        .table_keep_resident(KEPT_TABLE_BYTES)
-        .async_stack_keep_resident(KEPT_STACK_BYTES)
+        .total_tables(instances.saturating_mul(TABLES_PER_INSTANCE))
+        .total_stacks(instances.saturating_mul(STACKS_PER_INSTANCE))
+        .max_unused_warm_slots(shape.warm_slots)
+        .linear_memory_keep_resident(to_usize(shape.kept.memory_bytes))
+        .table_keep_resident(to_usize(shape.kept.table_bytes))
+        .async_stack_keep_resident(to_usize(shape.kept.stack_bytes))
         .pagemap_scan(if shape.pagemap_scan {
             Enabled::Auto
         } else {

@@ -1,9 +1,11 @@
 //! The shape of the engine on this box: how instances lie in the address space.
 //!
-//! Decided once, by control, at start; handed to the compile process and to the worker, which must agree to the byte,
-//! since the layout of linear memories is baked into the native code.
+//! Decided once, by control, at start ([`super::sizing`]); handed to the compile process and to the worker, which must
+//! agree to the byte, since the layout of linear memories is baked into the native code.
 
 use serde::{Deserialize, Serialize};
+
+use super::config::{FIBER_STACK_BYTES, KEPT_AT_MOST, TABLE_ELEMENTS};
 
 /// Address space that one memory slot takes where bounds checks can be left to guard pages.
 const GUARDED_RESERVATION_BYTES: u64 = 4 << 30;
@@ -11,9 +13,86 @@ const GUARDED_RESERVATION_BYTES: u64 = 4 << 30;
 const GUARDED_GUARD_BYTES: u64 = 32 << 20;
 /// The guard behind a small slot: bounds are checked in code, so this only catches what slips.
 const COMPACT_GUARD_BYTES: u64 = 64 << 10;
+/// Tables in the pool for each instance.
+pub(super) const TABLES_PER_INSTANCE: u32 = 3;
+/// Stacks in the pool for each instance: its own, and one for a task of it.
+pub(super) const STACKS_PER_INSTANCE: u32 = 2;
+/// The largest page there is, in bytes: below each stack lies one as its guard.
+const PAGE_BYTES_MAX: u64 = 64 << 10;
+/// Address space that an instance takes beside its memory, in bytes: tables and stacks.
+const BESIDE_MEMORY_BYTES: u64 = TABLES_PER_INSTANCE as u64 * TABLE_ELEMENTS as u64 * 8
+    + STACKS_PER_INSTANCE as u64 * (FIBER_STACK_BYTES as u64 + PAGE_BYTES_MAX);
 
-/// Memory maps that each instance takes in a worker: 20,056 were there for 5,000.
-const MAPS_PER_INSTANCE: u64 = 4;
+/// How one linear memory lies in the address space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Address space that it can grow into, in bytes.
+    pub reservation_bytes: u64,
+    /// What is never mapped behind it, in bytes.
+    pub guard_bytes: u64,
+}
+
+impl Layout {
+    /// Whatever 32 bits can address and more: no access needs a check.
+    pub const GUARDED: Self = Self {
+        reservation_bytes: GUARDED_RESERVATION_BYTES,
+        guard_bytes: GUARDED_GUARD_BYTES,
+    };
+
+    /// No more than memories may grow to; compiled code checks each access.
+    #[must_use]
+    pub fn compact(memory_bytes_max: u64) -> Self {
+        Self {
+            reservation_bytes: memory_bytes_max.next_multiple_of(64 << 10),
+            guard_bytes: COMPACT_GUARD_BYTES,
+        }
+    }
+
+    /// Address space from one memory to the next, in bytes.
+    #[must_use]
+    pub fn slot_bytes(self) -> u64 {
+        self.reservation_bytes.saturating_add(self.guard_bytes)
+    }
+
+    /// Address space of a pool, in bytes: its memories with what lies before the first, tables and stacks.
+    #[must_use]
+    pub fn pool_bytes(self, instances: u32) -> u64 {
+        let each = self.slot_bytes().saturating_add(BESIDE_MEMORY_BYTES);
+        u64::from(instances)
+            .saturating_mul(each)
+            .saturating_add(self.slot_bytes())
+    }
+
+    /// Instances whose pool fits into so much address space.
+    #[must_use]
+    pub fn instances_within(self, bytes: u64) -> u64 {
+        let each = self.slot_bytes().saturating_add(BESIDE_MEMORY_BYTES);
+        bytes.saturating_sub(self.slot_bytes()) / each
+    }
+}
+
+/// What an ended instance leaves in its slot, at most, so that the next one takes no page faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Of its linear memory, in bytes.
+    pub memory_bytes: u64,
+    /// Of each table, in bytes.
+    pub table_bytes: u64,
+    /// Of each stack, in bytes.
+    pub stack_bytes: u64,
+}
+
+impl Kept {
+    /// What one instance leaves in all, in bytes.
+    #[must_use]
+    pub fn instance_bytes(self) -> u64 {
+        let tables = self.table_bytes.saturating_mul(TABLES_PER_INSTANCE.into());
+        let stacks = self.stack_bytes.saturating_mul(STACKS_PER_INSTANCE.into());
+        self.memory_bytes
+            .saturating_add(tables)
+            .saturating_add(stacks)
+    }
+}
 
 /// How linear memories lie in the address space, and how many there are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,18 +105,23 @@ pub struct EngineShape {
     pub memory_bytes_max: u64,
     /// Most component instances alive at once.
     pub instances_max: u32,
+    /// Slots that stand ready for their module before one of them is given to another.
+    pub warm_slots: u32,
+    /// What each slot keeps between two instances.
+    pub kept: Kept,
     /// Whether the kernel tells which pages were written (`PAGEMAP_SCAN`, Linux 6.7), so that resetting an instance
     /// changes no page table.
     pub pagemap_scan: bool,
 }
 
 /// No layout fits this box.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
     /// The instances do not fit the address space, however small their slots.
     #[error(
         "{instances_max} instances of {memory_bytes_max} bytes need {needed_bytes} bytes of address space; \
-         this process has {available_bytes}: lower worker.instances_max or limits.instance_memory_mib_max"
+         {available_bytes} of this process's are for instances: lower worker.instances_max or \
+         limits.instance_memory_mib_max"
     )]
     AddressSpace {
         /// As configured.
@@ -67,7 +151,7 @@ pub enum ShapeError {
 impl EngineShape {
     /// The best layout for `instances_max` instances of at least `memory_bytes_max` bytes within
     /// `address_space_bytes`: guard pages where the large slots fit into half of it, else compact slots and bounds
-    /// checks in code.
+    /// checks in code. Each slot keeps as much as is of any use: what a box can spare is for [`super::sizing`] to say.
     ///
     /// # Errors
     /// [`ShapeError::AddressSpace`] where not even compact slots fit into half of the address space.
@@ -78,46 +162,41 @@ impl EngineShape {
         pagemap_scan: bool,
     ) -> Result<Self, ShapeError> {
         let available_bytes = address_space_bytes / 2;
-        let slots = u64::from(instances_max) + 1;
-        let guarded_bytes = slots.saturating_mul(GUARDED_RESERVATION_BYTES + GUARDED_GUARD_BYTES);
-        let (memory_reservation_bytes, memory_guard_bytes) = if guarded_bytes <= available_bytes {
-            (GUARDED_RESERVATION_BYTES, GUARDED_GUARD_BYTES)
-        } else {
-            (
-                memory_bytes_max.next_multiple_of(64 << 10),
-                COMPACT_GUARD_BYTES,
-            )
-        };
-        let needed_bytes = slots.saturating_mul(memory_reservation_bytes + memory_guard_bytes);
-        if needed_bytes > available_bytes {
-            return Err(ShapeError::AddressSpace {
+        let layout = [Layout::GUARDED, Layout::compact(memory_bytes_max)]
+            .into_iter()
+            .find(|layout| layout.pool_bytes(instances_max) <= available_bytes);
+        match layout {
+            Some(layout) => Ok(Self::of(layout, instances_max, pagemap_scan)),
+            None => Err(ShapeError::AddressSpace {
                 instances_max,
                 memory_bytes_max,
-                needed_bytes,
+                needed_bytes: Layout::compact(memory_bytes_max).pool_bytes(instances_max),
                 available_bytes,
-            });
+            }),
         }
-        Ok(Self {
-            memory_reservation_bytes,
-            memory_guard_bytes,
-            memory_bytes_max: memory_reservation_bytes,
-            instances_max,
-            pagemap_scan,
-        })
     }
 
-    /// [`EngineShape::fit`] with the address space and the kernel of this box.
-    ///
-    /// # Errors
-    /// As [`EngineShape::fit`]; [`ShapeError::Maps`] where a worker would not start.
-    pub fn for_this_box(instances_max: u32, memory_bytes_max: u64) -> Result<Self, ShapeError> {
-        check_maps(instances_max, maps_max())?;
-        Self::fit(
+    /// So many instances in this layout.
+    #[must_use]
+    pub(super) fn of(layout: Layout, instances_max: u32, pagemap_scan: bool) -> Self {
+        Self {
+            memory_reservation_bytes: layout.reservation_bytes,
+            memory_guard_bytes: layout.guard_bytes,
+            memory_bytes_max: layout.reservation_bytes,
             instances_max,
-            memory_bytes_max,
-            address_space_bytes(),
-            pagemap_scan_works(),
-        )
+            warm_slots: instances_max,
+            kept: KEPT_AT_MOST,
+            pagemap_scan,
+        }
+    }
+
+    /// How each memory lies.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout {
+            reservation_bytes: self.memory_reservation_bytes,
+            guard_bytes: self.memory_guard_bytes,
+        }
     }
 
     /// Whether out-of-bounds accesses are left to guard pages, at no cost in compute.
@@ -127,83 +206,11 @@ impl EngineShape {
     }
 }
 
-/// Whether that many instances may be mapped.
-fn check_maps(instances_max: u32, maps_max: u64) -> Result<(), ShapeError> {
-    let needed = u64::from(instances_max).saturating_mul(MAPS_PER_INSTANCE);
-    let available = maps_max / 4 * 3;
-    if needed > available {
-        return Err(ShapeError::Maps {
-            instances_max,
-            needed,
-            available,
-        });
-    }
-    Ok(())
-}
-
-/// How many memory maps a process may have here (proc(5)); the kernel's default where that cannot be read.
-fn maps_max() -> u64 {
-    std::fs::read_to_string("/proc/sys/vm/max_map_count")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(65_530)
-}
-
-/// How much address space a process has here, in bytes: the size of the kernel's user half, judged by where it put
-/// our stack, and no more than `RLIMIT_AS`.
-fn address_space_bytes() -> u64 {
-    let kernel_bytes = std::fs::read_to_string("/proc/self/maps")
-        .ok()
-        .and_then(|maps| highest_user_address(&maps))
-        .map_or(1 << 38, u64::next_power_of_two);
-    let limit = rustix::process::getrlimit(rustix::process::Resource::As);
-    kernel_bytes.min(limit.current.unwrap_or(u64::MAX))
-}
-
-/// The end of the highest mapping below the kernel's own pages.
-fn highest_user_address(maps: &str) -> Option<u64> {
-    maps.lines()
-        .filter(|line| !line.ends_with("[vsyscall]"))
-        .filter_map(|line| line.split_once('-')?.1.split_once(' '))
-        .filter_map(|(end, _)| u64::from_str_radix(end, 16).ok())
-        .max()
-}
-
-/// `PAGEMAP_SCAN` came with Linux 6.7.
-fn pagemap_scan_works() -> bool {
-    let uname = rustix::system::uname();
-    uname
-        .release()
-        .to_str()
-        .is_ok_and(|release| kernel_at_least(release, 6, 7))
-}
-
-fn kernel_at_least(release: &str, major: u32, minor: u32) -> bool {
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(have_major)), Some(Ok(have_minor))) => (have_major, have_minor) >= (major, minor),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
-
-    /// Such a node once came up, and its worker died at each start.
-    #[test]
-    fn more_instances_than_a_process_may_map_are_refused() {
-        assert!(check_maps(12_286, 65_530).is_ok());
-        assert_eq!(
-            check_maps(20_000, 65_530).unwrap_err().to_string(),
-            "20000 instances need 80000 memory maps; 49146 of those that this box allows a process are for instances: \
-             lower worker.instances_max or raise the sysctl vm.max_map_count"
-        );
-    }
 
     #[test]
     fn a_large_address_space_gets_guard_pages() {
@@ -239,26 +246,16 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_stack_tells_the_address_bits() {
-        let maps = "55d0-55d1 r--p 0 00:00 0 /bin/x\n7ffc10000000-7ffc10021000 rw-p 0 00:00 0 [stack]\n\
-                    ffffffffff600000-ffffffffff601000 --xp 0 00:00 0 [vsyscall]\n";
-        assert_eq!(
-            highest_user_address(maps).unwrap().next_power_of_two(),
-            1 << 47
-        );
-        let maps = "7ff1000000-7ff1021000 rw-p 0 00:00 0 [stack]\n";
-        assert_eq!(
-            highest_user_address(maps).unwrap().next_power_of_two(),
-            1 << 39
-        );
-    }
-
-    #[test]
-    fn kernel_releases_compare() {
-        assert!(kernel_at_least("6.18.5", 6, 7));
-        assert!(kernel_at_least("6.7-rpi", 6, 7));
-        assert!(!kernel_at_least("6.1.0-30-amd64", 6, 7));
-        assert!(!kernel_at_least("odd", 6, 7));
+    proptest::proptest! {
+        #[test]
+        fn as_many_instances_fit_as_are_said_to(memory_bytes_max in 1_u64..=4 << 30, bits in 30_u32..=57) {
+            let space = 1_u64 << bits;
+            for layout in [Layout::GUARDED, Layout::compact(memory_bytes_max)] {
+                if let Ok(count) = u32::try_from(layout.instances_within(space)) {
+                    proptest::prop_assert!(count == 0 || layout.pool_bytes(count) <= space);
+                    proptest::prop_assert!(layout.pool_bytes(count.saturating_add(1)) > space);
+                }
+            }
+        }
     }
 }

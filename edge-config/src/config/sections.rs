@@ -235,8 +235,9 @@ sections! {
         restart_backoff_ms_min: u32 = Int(10), 1..=60_000;
         /// The longest such wait, when it dies over and over.
         restart_backoff_ms_max: u32 = Int(10_000), 1..=600_000;
-        /// Live instances on the node, of all tenants together.
-        instances_max: u32 = Int(1_000), 1..=100_000;
+        /// Live instances on the node, of all tenants together; 0 is as many as the box is good for by its memory,
+        /// cores, memory maps and addresses: `littorald doctor` says how many that is and why.
+        instances_max: u32 = Int(0), 0..=100_000;
         /// How this process and the one that compiles are confined once they are ready. `"enforce"`: by a filter of
         /// system calls, whose breach ends the process, and by landlock, as far as the kernel has them. `"log"`: the
         /// kernel logs a breach and lets it through, to find out what an unusual box needs. `"off"`: by neither.
@@ -254,6 +255,8 @@ sections! {
         /// Linear memories and tables of all guests together; 0 is half of what the box has, or the control group that the
         /// node runs in.
         guests_mib_max: u32 = Int(0), 0..=16_777_216;
+        /// What ended instances leave in memory, so that the next are made without page faults; 0 is 10 % of it.
+        kept_mib_max: u32 = Int(0), 0..=16_777_216;
         /// Loaded components; 0 is 15 % of it.
         code_mib_max: u32 = Int(0), 0..=16_777_216;
         /// Buffers of connections and of requests under way; 0 is 10 % of it.

@@ -23,10 +23,11 @@ mod message;
 mod pace;
 mod parent;
 mod queue;
+mod unroll;
 
 pub use child::child_main;
 pub use limits::CompileLimits;
-pub use pace::{PaceError, pace};
+pub use pace::{PaceError, module as pace_module, pace};
 pub use parent::{CompileJob, CompileReport, Compiler};
 pub use queue::{CompileQueue, QueueFull, Ticket, Turn};
 

@@ -1,9 +1,9 @@
-//! Bulk memory instructions that can be interrupted.
+//! Modules written anew: bulk memory instructions that can be interrupted, and small loops that are asked less often.
 //!
 //! A guest is interrupted between instructions, and one `memory.fill`, `memory.copy` or `memory.init` may go over all of
 //! its memory: some tens of milliseconds in which nobody can end it. So each module that has such instructions gets
 //! functions of its own that do the same chunk by chunk, and calls those instead. A loop is a place where a guest can be
-//! interrupted.
+//! interrupted. For small ones that is too often: see [`super::unroll`].
 //!
 //! Takes a valid component; gives an equal one. What differs cannot be told from inside: an instruction that traps has
 //! by then done part of its work, in an instance that nothing ever runs in again.
@@ -16,6 +16,8 @@ use wasm_encoder::{
     BlockType, CodeSection, Function, FunctionSection, Instruction, Module, TypeSection, ValType,
 };
 use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
+
+use super::unroll::unroll;
 
 /// Bytes in one step. A box that touches 500 MB of fresh memory a second takes a millisecond for it.
 const CHUNK_BYTES: i32 = 512 << 10;
@@ -50,7 +52,8 @@ impl From<wasmparser::BinaryReaderError> for PaceError {
     }
 }
 
-/// The component with its bulk instructions cut up; `None` where it has none, or only short ones.
+/// The component with its bulk instructions cut up and its small loops written out; `None` where it has neither, or only
+/// short ones.
 ///
 /// # Errors
 /// [`PaceError`], for what should not get through validation.
@@ -158,6 +161,8 @@ struct Pacer {
     functions: u32,
     /// The function that stands for each.
     stand_ins: BTreeMap<Bulk, u32>,
+    /// Whether a loop was written out.
+    unrolled: bool,
 }
 
 impl Pacer {
@@ -205,14 +210,16 @@ impl Pacer {
     }
 }
 
-fn module(module: &[u8]) -> Result<Option<Vec<u8>>, PaceError> {
+/// The same for a module by itself.
+///
+/// # Errors
+/// [`PaceError::Module`]
+pub fn module(module: &[u8]) -> Result<Option<Vec<u8>>, PaceError> {
     let mut pacer = Pacer::of(module)?;
-    if pacer.stand_ins.is_empty() {
-        return Ok(None);
-    }
     let mut new = Module::new();
     pacer.parse_core_module(&mut new, Parser::new(0), module)?;
-    Ok(Some(new.finish()))
+    let changed = pacer.unrolled || !pacer.stand_ins.is_empty();
+    Ok(changed.then(|| new.finish()))
 }
 
 impl Reencode for Pacer {
@@ -224,7 +231,9 @@ impl Reencode for Pacer {
         section: wasmparser::TypeSectionReader<'_>,
     ) -> Result<(), ReencodeError<Infallible>> {
         utils::parse_type_section(self, types, section)?;
-        types.ty().function([ValType::I32; 3], []);
+        if !self.stand_ins.is_empty() {
+            types.ty().function([ValType::I32; 3], []);
+        }
         Ok(())
     }
 
@@ -259,6 +268,7 @@ impl Reencode for Pacer {
     ) -> Result<(), ReencodeError<Infallible>> {
         let mut function = self.new_function_with_parsed_locals(&body)?;
         let mut before = None;
+        let mut instructions = Vec::new();
         for operator in body.get_operators_reader()? {
             let operator = operator?;
             let stand_in = Bulk::of(&operator)
@@ -268,8 +278,15 @@ impl Reencode for Pacer {
                 Some(number) => Instruction::Call(*number),
                 None => self.instruction(operator.clone())?,
             };
-            function.instruction(&instruction);
+            instructions.push(instruction);
             before = Some(operator);
+        }
+        if let Some(unrolled) = unroll(&instructions) {
+            self.unrolled = true;
+            instructions = unrolled;
+        }
+        for instruction in &instructions {
+            function.instruction(instruction);
         }
         code.function(&function);
         Ok(())
