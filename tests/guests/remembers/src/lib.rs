@@ -21,7 +21,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Remembers {
                 }
             }
             // Without an end of the line: it ends with the request.
-            "/print" => print!("request {count}"),
+            "/print" => eprint!("request {count}"),
             "/trap" => core::arch::wasm32::unreachable(),
             "/spin" => loop {
                 core::hint::spin_loop();
