@@ -16,10 +16,26 @@ run *arguments:
 suite name *arguments:
     cargo test -p littoral-tests --test {{name}} {{arguments}}
 
-# what SPECIFICATION.md promises in figures: each prints them, and fails beyond what is promised
-bench:
+# all benches but the soak: each prints its figures, some fail beyond what SPECIFICATION.md promises; about an hour
+bench: bench-build
+    cargo bench -p littoral-tests --bench deploy --bench worker --bench neighbour
+    cargo bench -p littoral-tests --bench peers --bench density
+
+# beside wasmtime serve, workerd and bare hyper, which are installed into target/peers first; ONLY=cores,... for a part
+bench-peers: bench-build
+    cargo bench -p littoral-tests --bench peers
+
+# ten thousand tenants on one node; TENANTS=... for fewer
+bench-density: bench-build
+    cargo bench -p littoral-tests --bench density
+
+# half an hour under load; SECONDS=... for less
+bench-soak: bench-build
+    cargo bench -p littoral-tests --bench soak
+
+[private]
+bench-build:
     cargo build --release -p littorald -p control-api --bins
-    cargo bench -p littoral-tests
 
 # part of the functional suite against the daemon for 64-bit ARM, in 39 bits of addresses under qemu; installs what it
 # needs on Debian 12. Not part of CI: a first build takes 20 minutes and more

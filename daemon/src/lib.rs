@@ -17,6 +17,7 @@ pub mod link;
 pub mod logging;
 pub mod metrics;
 pub mod quota;
+pub mod startup_code;
 pub mod store;
 pub mod worker;
 

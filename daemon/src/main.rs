@@ -9,11 +9,6 @@ use littorald::control::Node;
 use littorald::dev::{self, DevOptions};
 use littorald::{artifact, doctor, logging, worker};
 
-/// A request makes some two hundred small things and drops them again, on the thread that it came on: this allocator
-/// does both without a lock, and gives idle pages back to the kernel.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What the process ends with; the unit file says which of them must not restart it.
 ///
 /// | code | meaning |

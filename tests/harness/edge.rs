@@ -354,6 +354,11 @@ impl TestEdge {
         self.home.path().join("data")
     }
 
+    /// The control process's id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// The control process.
     pub fn control(&mut self) -> &mut Process {
         &mut self.process

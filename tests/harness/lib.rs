@@ -17,6 +17,7 @@ mod binary;
 mod changes;
 mod dev;
 mod edge;
+pub mod measure;
 pub mod powerloss;
 mod process;
 mod tenant;

@@ -368,8 +368,6 @@ fn odd_responses_are_refused_or_broken_off() {
                     Refused("trap"),
                     BrokenOff("guest-error"),
                     BrokenOff("trap"),
-                    // What was declared and no more: the guest was refused the rest.
-                    Served,
                 ],
             )
             .at("/more"),

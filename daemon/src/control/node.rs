@@ -32,6 +32,7 @@ use crate::durable::create_private_dir;
 use crate::engine::{BoxFigures, EngineShape, ShapeError};
 use crate::link::{FILES_MAX, WorkerStart};
 use crate::metrics::Metrics;
+use crate::startup_code::StartupCode;
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions};
 
@@ -297,6 +298,9 @@ impl Node {
             control.supervisor.ready().await;
             control.standing.send_replace(NodeState::Serving);
             on_ready();
+            if let Err(error) = StartupCode::find().and_then(StartupCode::give_back) {
+                tracing::debug!(%error, "the code of the start stays in memory");
+            }
             std::future::pending::<()>().await
         };
         tokio::select! {

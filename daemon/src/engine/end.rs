@@ -36,6 +36,18 @@ impl Remains {
 }
 
 impl GuestEnd {
+    /// The end of a request in an instance that serves others too.
+    pub(super) fn of_shared(result: wasmtime::Result<()>, memory_refused: MemoryRefused) -> Self {
+        Self {
+            result,
+            memory_refused,
+            started: true,
+            killed: None,
+            remains: None,
+            live: None,
+        }
+    }
+
     /// The end of a guest that was ended for what it did.
     #[must_use]
     pub fn killed(refusal: Refusal, why: String) -> Self {

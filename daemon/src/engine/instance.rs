@@ -13,6 +13,8 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
 use super::end::{GuestEnd, Remains};
+use super::hive::{Hive, Member};
+use super::reuse::Instances;
 use super::slice::Slice;
 use crate::host::{GuestState, NextRequest};
 use crate::link::World;
@@ -77,8 +79,20 @@ impl Loaded {
     ) -> GuestEnd {
         let mut live = match start {
             Start::Again(live) => live,
+            Start::Join(member) => return member.serve(request, head).await,
             Start::New(state) => match self.instantiate(state).await {
                 Ok(live) => live,
+                Err(end) => return end,
+            },
+            Start::Share {
+                state,
+                instances,
+                next,
+            } => match self.instantiate(state).await {
+                Ok(live) => match live.share(&instances, next) {
+                    Ok(member) => return member.serve(request, head).await,
+                    Err(live) => live,
+                },
                 Err(end) => return end,
             },
         };
@@ -159,6 +173,17 @@ pub enum Start {
     New(GuestState),
     /// One that served others before.
     Again(Live),
+    /// One that serves others too.
+    Join(Member),
+    /// A new one, which others may join.
+    Share {
+        /// As for one of its own.
+        state: GuestState,
+        /// Where it is found by others.
+        instances: Arc<Instances>,
+        /// The request.
+        next: NextRequest,
+    },
 }
 
 /// An instance in its store.
@@ -198,6 +223,17 @@ impl Live {
         let hostcall_bytes_max = self.store.data().hostcall_bytes_max;
         self.store.set_hostcall_fuel(hostcall_bytes_max);
         self.store.set_epoch_deadline(1);
+    }
+
+    /// Opens it to others, with this request as its first; gives it back if it serves one at a time.
+    fn share(self, instances: &Instances, next: NextRequest) -> Result<Member, Self> {
+        match self.guest {
+            Exports::Service03(service) => {
+                let hive = Hive::new(self.store, service);
+                Ok(instances.open(hive, next))
+            }
+            Exports::Proxy02(_) => Err(self),
+        }
     }
 
     async fn serve(

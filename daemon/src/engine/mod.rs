@@ -6,6 +6,7 @@
 mod config;
 mod end;
 mod figures;
+mod hive;
 mod instance;
 mod limits;
 mod policy;

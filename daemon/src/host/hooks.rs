@@ -16,7 +16,7 @@ static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> =
     LazyLock::new(|| Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name)));
 
 /// The hooks of a guest that was granted no outgoing requests.
-pub(super) struct Hooks;
+pub(crate) struct Hooks;
 
 impl WasiHttpHooks for Hooks {
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {

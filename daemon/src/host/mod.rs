@@ -12,6 +12,7 @@ mod stdio;
 mod tests;
 
 pub use clock::ClockResolution;
+pub(crate) use hooks::Hooks;
 pub use linker::{linker, offers};
 pub use state::{GuestOptions, GuestState, NextRequest};
 pub use stdio::{GuestLog, GuestStream};

@@ -49,6 +49,7 @@ pub struct GuestOptions {
 }
 
 /// What is another request's own in the state of an instance that serves it.
+#[derive(Clone)]
 pub struct NextRequest {
     /// Where its output goes.
     pub log: Arc<dyn GuestLog>,

@@ -33,6 +33,7 @@ use crate::link::{
 };
 use crate::logging;
 use crate::quota::{RunQueue, VirtualClock};
+use crate::startup_code::StartupCode;
 
 /// How often figures are sent without being asked for.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -97,6 +98,8 @@ async fn run() -> Result<(), WorkerError> {
     };
     logging::start(&start.log_level, start.log_json, "worker");
     raise_descriptor_limit();
+    // Afterwards no file may be opened.
+    let startup_code = StartupCode::find();
     let record = FlightRecord::map(record).map_err(WorkerError::FlightRecord)?;
     crash::mark_crashes();
     let mut in_force = confine::give_up_privileges(start.orders)?;
@@ -155,7 +158,10 @@ async fn run() -> Result<(), WorkerError> {
         record,
         in_force,
     };
-    let outcome = worker.follow(&mut reader, &start, files.collect()).await;
+    let sockets = files.collect();
+    let outcome = worker
+        .follow(&mut reader, &start, sockets, startup_code.ok())
+        .await;
     worker.closing.cancel();
     tracker.close();
     let drained =
@@ -191,6 +197,7 @@ impl Worker {
         reader: &mut LinkReader,
         start: &WorkerStart,
         sockets: Vec<OwnedFd>,
+        mut startup_code: Option<StartupCode>,
     ) -> Result<(), WorkerError> {
         let mut builder =
             TableBuilder::new(start.guest_memory_bytes_max, Arc::clone(&self.resting));
@@ -249,6 +256,11 @@ impl Worker {
                         self.send(ToControl::Ready(in_force)).await;
                     }
                     self.send(ToControl::TableApplied { revision }).await;
+                    if let Some(code) = startup_code.take()
+                        && let Err(error) = code.give_back()
+                    {
+                        tracing::debug!(%error, "the code of the start stays in memory");
+                    }
                 }
                 Ok((ToWorker::Artifact { name, refused }, mut files)) => {
                     let file = match (files.pop(), refused) {
