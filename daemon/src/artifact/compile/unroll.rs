@@ -30,51 +30,50 @@ const INSTRUCTIONS_MAX: usize = 128;
 /// A function grows by its own length and this at most, in instructions.
 const GROWTH_MIN: usize = 256;
 
-/// A block that is open.
-enum Open {
-    /// A loop, at this place in the output, that has had no loop and nothing else within that speaks against it.
-    Loop(usize),
-    /// Anything else.
-    Other,
+/// The innermost loop that is open, as long as nothing within it speaks against writing it out.
+struct Candidate {
+    /// Blocks that were open before it.
+    depth: usize,
+    /// Where it begins in the output.
+    start: usize,
 }
 
 /// Writes out the small loops of a function; `None` where it has none.
 pub(super) fn unroll<'a>(instructions: &[Instruction<'a>]) -> Option<Vec<Instruction<'a>>> {
     let length_max = instructions.len() * 2 + GROWTH_MIN;
     let mut out = Vec::with_capacity(instructions.len());
-    let mut open = Vec::new();
+    let mut depth = 0_usize;
+    let mut candidate = None;
     let mut changed = false;
     for (at, instruction) in instructions.iter().enumerate() {
         match instruction {
             Instruction::Loop(results) => {
-                forbid(&mut open);
-                // A loop of another type may take what is on the stack.
-                open.push(match results {
-                    BlockType::Empty | BlockType::Result(_) => Open::Loop(out.len()),
-                    BlockType::FunctionType(_) => Open::Other,
-                });
+                // It also ends what the loop around it was. One of another type may take what is on the stack.
+                candidate = match results {
+                    BlockType::Empty | BlockType::Result(_) => Some(Candidate {
+                        depth,
+                        start: out.len(),
+                    }),
+                    BlockType::FunctionType(_) => None,
+                };
+                depth += 1;
             }
-            Instruction::Block(_) | Instruction::If(_) => open.push(Open::Other),
+            Instruction::Block(_) | Instruction::If(_) => depth += 1,
             Instruction::End => {
-                if let Some(Open::Loop(start)) = open.pop() {
+                depth = depth.saturating_sub(1);
+                if let Some(Candidate { start, .. }) = candidate.take_if(|open| open.depth == depth)
+                {
                     let left = instructions.len() - at;
                     let room = length_max.saturating_sub(out.len() + left);
                     changed |= repeat(&mut out, start, room);
                 }
             }
-            other if !is_small(other) => forbid(&mut open),
+            other if !is_small(other) => candidate = None,
             _ => {}
         }
         out.push(instruction.clone());
     }
     changed.then_some(out)
-}
-
-/// No loop around this place is to be written out.
-fn forbid(open: &mut [Open]) {
-    for block in open {
-        *block = Open::Other;
-    }
 }
 
 /// Whether it can be repeated: what calls has checks of its own, what goes over memory takes long, and of those with
