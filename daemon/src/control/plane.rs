@@ -1,6 +1,5 @@
 //! What the admin API may ask, answered.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
