@@ -41,7 +41,7 @@ impl Control {
                 None => may_take(&state, &tenant, &module, precondition).err(),
             };
             problems.extend(refused);
-            tenant_in(&state, &tenant)?.limits
+            *tenant_in(&state, &tenant)?.limits
         };
         let place = self.uploads.take(&tenant)?;
         let bytes = self

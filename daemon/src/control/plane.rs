@@ -1,6 +1,5 @@
 //! What the admin API may ask, answered.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,8 +90,8 @@ impl ControlPlane for Control {
 
     async fn tenants(&self, page: PageRequest) -> Result<Page<Tenant>, PlaneError> {
         let state = self.read();
-        Ok(paged(&state.tenants, &page, |name, tenant| {
-            views::tenant(name, &tenant.settings.value, tenant.limits)
+        Ok(paged(state.tenants.iter(), &page, |name, tenant| {
+            views::tenant(name, &tenant.settings.value, *tenant.limits)
         }))
     }
 
@@ -101,7 +100,7 @@ impl ControlPlane for Control {
         let found = tenant_in(&state, tenant)?;
         Ok(revised(
             found.settings.revision,
-            views::tenant(tenant, &found.settings.value, found.limits),
+            views::tenant(tenant, &found.settings.value, *found.limits),
         ))
     }
 
@@ -173,7 +172,7 @@ impl ControlPlane for Control {
                 }
                 let plan = Plan::new("tenant.put", Some(&name), name.to_string()).written(before.is_some());
                 Ok(plan
-                    .before(before.map(|before| views::tenant(&name, &before.settings.value, before.limits)))
+                    .before(before.map(|before| views::tenant(&name, &before.settings.value, *before.limits)))
                     .after(Some(views::tenant(&name, &settings, limits)))
                     .edit(Edit::PutTenant {
                         tenant: name,
@@ -204,7 +203,7 @@ impl ControlPlane for Control {
                 .before(Some(views::tenant(
                     &name,
                     &found.settings.value,
-                    found.limits,
+                    *found.limits,
                 )))
                 .edits(floors)
                 .edit(Edit::DeleteTenant {
@@ -246,7 +245,7 @@ impl ControlPlane for Control {
             component_bytes: versions.map(|version| version.component_bytes).sum(),
             log_bytes_dropped: totals.log_bytes_dropped,
             worker_crashes: self.worker_crashes(tenant),
-            limits: found.limits,
+            limits: *found.limits,
         })
     }
 
@@ -262,7 +261,7 @@ impl ControlPlane for Control {
     ) -> Result<Page<PublisherKey>, PlaneError> {
         let state = self.read();
         Ok(paged(
-            &tenant_in(&state, tenant)?.keys,
+            tenant_in(&state, tenant)?.keys.iter(),
             &page,
             |kid, key| views::key(kid, &key.value),
         ))
@@ -386,7 +385,7 @@ impl ControlPlane for Control {
     ) -> Result<Page<Module>, PlaneError> {
         let state = self.read();
         Ok(paged(
-            &tenant_in(&state, tenant)?.modules,
+            tenant_in(&state, tenant)?.modules.iter(),
             &page,
             |name, module| views::module(name, &module.value),
         ))
@@ -485,7 +484,7 @@ impl ControlPlane for Control {
     ) -> Result<Page<Route>, PlaneError> {
         let state = self.read();
         let found = tenant_in(&state, tenant)?;
-        Ok(paged(&found.routes, &page, |id, route| {
+        Ok(paged(found.routes.iter(), &page, |id, route| {
             views::route(id, &route.value, found)
         }))
     }
@@ -632,6 +631,7 @@ pub(super) fn tenant_in<'a>(
     state
         .tenants
         .get(name)
+        .map(Box::as_ref)
         .ok_or_else(|| PlaneError::TenantNotFound {
             tenant: name.clone(),
         })
@@ -685,17 +685,22 @@ pub(super) fn room(
 }
 
 /// One page of a map, in its order.
-fn paged<K, V, T>(map: &BTreeMap<K, V>, page: &PageRequest, view: impl Fn(&K, &V) -> T) -> Page<T>
+/// A page of what comes in order of its keys.
+fn paged<'a, K, V, T>(
+    all: impl Iterator<Item = (&'a K, &'a V)>,
+    page: &PageRequest,
+    view: impl Fn(&K, &V) -> T,
+) -> Page<T>
 where
-    K: Ord + std::fmt::Display,
+    K: std::fmt::Display + 'a,
+    V: 'a,
 {
     let after = |key: &K| {
         page.after
             .as_ref()
             .is_none_or(|after| key.to_string().as_str() > after.as_str())
     };
-    let mut rest = map
-        .iter()
+    let mut rest = all
         .filter(|(key, _)| after(key))
         .take(page.limit.saturating_add(1));
     let mut items = Vec::new();

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use edge_config::{
     Digest, HostPattern, KeyId, LimitOverrides, Limits, ModuleName, PathPrefix, RouteId, TenantName,
 };
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use super::edit::Edit;
@@ -26,7 +28,7 @@ pub(super) struct Revised<T> {
 pub(super) struct State {
     /// The last change.
     pub(super) seq: u64,
-    pub(super) tenants: BTreeMap<TenantName, Tenant>,
+    pub(super) tenants: BTreeMap<TenantName, Box<Tenant>>,
     /// Who holds a hostname, for the rules; and how many of its routes stand on it.
     hosts: BTreeMap<HostPattern, (TenantName, usize)>,
     /// How many kept versions stand on a component.
@@ -34,17 +36,19 @@ pub(super) struct State {
     /// Highest versions of modules that are gone, so that nothing older is ever accepted again.
     floors: BTreeMap<TenantName, BTreeMap<ModuleName, u64>>,
     /// The node's defaults, which tenants override.
-    defaults: Limits,
+    defaults: Arc<Limits>,
 }
 
-/// A tenant and all that is its own.
+/// A tenant and all that is its own. Most have a few of each, and there may be ten thousand tenants: a node of a B-tree
+/// has room for eleven, used or not.
 #[derive(Debug, Clone)]
 pub(super) struct Tenant {
     pub(super) settings: Revised<TenantSettings>,
-    pub(super) limits: Limits,
-    pub(super) keys: BTreeMap<KeyId, Revised<PublisherKey>>,
-    pub(super) modules: BTreeMap<ModuleName, Revised<Module>>,
-    pub(super) routes: BTreeMap<RouteId, Revised<RouteTarget>>,
+    /// The node's defaults where the tenant has none of its own.
+    pub(super) limits: Arc<Limits>,
+    pub(super) keys: LiteMap<KeyId, Revised<PublisherKey>>,
+    pub(super) modules: LiteMap<ModuleName, Revised<Module>>,
+    pub(super) routes: LiteMap<RouteId, Revised<RouteTarget>>,
 }
 
 /// What the operator set for a tenant.
@@ -138,13 +142,13 @@ impl Module {
 }
 
 impl Tenant {
-    fn new(settings: Revised<TenantSettings>, limits: Limits) -> Self {
+    fn new(settings: Revised<TenantSettings>, limits: Arc<Limits>) -> Self {
         Self {
             settings,
             limits,
-            keys: BTreeMap::new(),
-            modules: BTreeMap::new(),
-            routes: BTreeMap::new(),
+            keys: LiteMap::new(),
+            modules: LiteMap::new(),
+            routes: LiteMap::new(),
         }
     }
 
@@ -214,7 +218,7 @@ impl Tenant {
 impl State {
     pub(super) fn new(defaults: Limits) -> Self {
         Self {
-            defaults,
+            defaults: Arc::new(defaults),
             ..Self::default()
         }
     }
@@ -325,7 +329,8 @@ impl State {
                         known.limits = limits;
                     }
                     None => {
-                        self.tenants.insert(tenant, Tenant::new(settings, limits));
+                        self.tenants
+                            .insert(tenant, Box::new(Tenant::new(settings, limits)));
                     }
                 }
             }
@@ -519,7 +524,14 @@ impl State {
 
 /// What holds for a tenant. Its overrides were checked when they were set; the node's defaults may have changed since,
 /// and of two limits that go together only one may be the tenant's own.
-fn limits_of(tenant: &TenantName, defaults: &Limits, overrides: &LimitOverrides) -> Limits {
+fn limits_of(
+    tenant: &TenantName,
+    defaults: &Arc<Limits>,
+    overrides: &LimitOverrides,
+) -> Arc<Limits> {
+    if overrides.rows().next().is_none() {
+        return Arc::clone(defaults);
+    }
     let (limits, refused) = defaults.with_fitting(overrides);
     for (row, error) in refused {
         tracing::warn!(
@@ -529,7 +541,7 @@ fn limits_of(tenant: &TenantName, defaults: &Limits, overrides: &LimitOverrides)
             "a tenant's own limit no longer fits this node's defaults, which hold instead"
         );
     }
-    limits
+    Arc::new(limits)
 }
 
 /// A part of the routing table that an edit may have changed.

@@ -279,6 +279,10 @@ pub struct WorkerReport {
     pub unrouted: Vec<(String, u64)>,
     /// Live instances now.
     pub instances: u64,
+    /// Instances that rest between requests now.
+    pub resting_instances: u64,
+    /// Requests since the last report that an instance served which had served before.
+    pub reused: u64,
     /// Loaded components now.
     pub resident_modules: u64,
     /// Open connections now.

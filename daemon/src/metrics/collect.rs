@@ -106,6 +106,9 @@ fn refusals(samples: &mut Samples, tenant: &str, counts: &[u64; Refusal::ALL.len
 
 fn worker(samples: &mut Samples, state: &State) {
     samples.count(&family::INSTANCES, &[], state.worker.instances);
+    let resting = state.worker.resting_instances;
+    samples.count(&family::RESTING_INSTANCES, &[], resting);
+    samples.count(&family::REUSED, &[], state.reused);
     samples.count(
         &family::RESIDENT_MODULES,
         &[],

@@ -57,7 +57,9 @@ families! {
         LOG_BYTES_DROPPED: COUNTER "littoral_log_dropped_bytes_total" ["tenant"] "bytes" "Bytes of guest output that the rate and line limits dropped.";
         LOG_LINES_DROPPED: COUNTER "littoral_log_dropped_lines_total" [] "lines" "Guest lines that reached control for a tenant that is not there.";
 
-        INSTANCES: GAUGE "littoral_instances" [] "instances" "Live instances, as of the worker's last report.";
+        INSTANCES: GAUGE "littoral_instances" [] "instances" "Instances at work on requests, as of the worker's last report.";
+        RESTING_INSTANCES: GAUGE "littoral_resting_instances" [] "instances" "Instances that rest between requests, where modules use them again, as of the worker's last report.";
+        REUSED: COUNTER "littoral_reused_instances_total" [] "requests" "Requests that were served by an instance which had served before.";
         RESIDENT_MODULES: GAUGE "littoral_resident_modules" [] "modules" "Loaded components, as of the worker's last report.";
         CONNECTIONS: GAUGE "littoral_connections" [] "connections" "Open client connections, as of the worker's last report.";
         RESIDENT_BYTES: GAUGE "littoral_resident_bytes" [] "bytes" "Loaded components, their files and what links them, as of the worker's last report.";

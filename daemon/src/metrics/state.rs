@@ -109,6 +109,7 @@ pub(super) struct Tenant {
 #[derive(Debug, Default)]
 pub(super) struct WorkerLive {
     pub(super) instances: u64,
+    pub(super) resting_instances: u64,
     pub(super) resident_modules: u64,
     pub(super) resident_bytes: u64,
     pub(super) buffer_bytes: u64,
@@ -144,6 +145,7 @@ pub(super) struct State {
     /// Of guests that are nobody's for certain.
     pub(super) worker_crashes: u64,
     pub(super) worker_confined: InForce,
+    pub(super) reused: u64,
     pub(super) loads: u64,
     pub(super) evictions: u64,
     pub(super) load_durations: Histogram,
@@ -179,6 +181,7 @@ impl State {
             pressure_steps: vec![0; PressureStep::ALL.len()],
             worker_crashes: 0,
             worker_confined: InForce::default(),
+            reused: 0,
             loads: 0,
             evictions: 0,
             load_durations: Histogram::new(&LOAD_BUCKETS_S),
@@ -229,11 +232,13 @@ impl State {
         raise(&mut self.entries_ignored, unknown);
         self.worker = WorkerLive {
             instances: report.instances,
+            resting_instances: report.resting_instances,
             resident_modules: report.resident_modules,
             resident_bytes: report.resident_bytes,
             buffer_bytes: report.buffer_bytes,
             connections: report.connections,
         };
+        raise(&mut self.reused, report.reused);
         raise(&mut self.loads, report.loads);
         raise(&mut self.evictions, report.evictions);
         for us in &report.load_us {

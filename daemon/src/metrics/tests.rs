@@ -45,6 +45,8 @@ fn report(tenants: Vec<TenantCounts>) -> WorkerReport {
         tenants,
         unrouted: vec![("no-route".to_owned(), 3)],
         instances: 4,
+        resting_instances: 3,
+        reused: 6,
         resident_modules: 2,
         connections: 9,
         loads: 2,

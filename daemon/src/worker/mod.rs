@@ -224,7 +224,7 @@ impl Worker {
                 _ = report_at.tick() => {
                     self.resident.second_passed();
                     self.resting.second_passed(Instant::now());
-                    if let Some(report) = report::since_last(&builder, &self.gateway, &self.acceptor, &self.resident) {
+                    if let Some(report) = report::since_last(&builder, &self.gateway, &self.acceptor, &self.resident, &self.resting) {
                         self.report(report).await;
                     }
                     continue;
@@ -290,8 +290,13 @@ impl Worker {
                     }
                 }
                 Ok((ToWorker::Report, _)) => {
-                    let report =
-                        report::now(&builder, &self.gateway, &self.acceptor, &self.resident);
+                    let report = report::now(
+                        &builder,
+                        &self.gateway,
+                        &self.acceptor,
+                        &self.resident,
+                        &self.resting,
+                    );
                     self.report(report).await;
                 }
                 Ok((ToWorker::Drain, _)) | Err(FrameError::Closed) => return Ok(()),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::engine::Resident;
+use crate::engine::{Resident, Resting};
 use crate::gateway::{Acceptor, Gateway, TableBuilder};
 use crate::link::WorkerReport;
 
@@ -12,6 +12,7 @@ pub(super) fn now(
     gateway: &Gateway,
     acceptor: &Acceptor,
     resident: &Resident,
+    resting: &Resting,
 ) -> WorkerReport {
     let (loads, evictions, load_us) = resident.take_figures();
     WorkerReport {
@@ -21,6 +22,8 @@ pub(super) fn now(
             .collect(),
         unrouted: gateway.take_unrouted(),
         instances: gateway.instances(),
+        resting_instances: resting.count(),
+        reused: resting.take_reused(),
         resident_modules: resident.count() as u64,
         connections: acceptor.open(),
         loads,
@@ -37,8 +40,9 @@ pub(super) fn since_last(
     gateway: &Gateway,
     acceptor: &Acceptor,
     resident: &Resident,
+    resting: &Resting,
 ) -> Option<WorkerReport> {
-    let report = now(builder, gateway, acceptor, resident);
+    let report = now(builder, gateway, acceptor, resident, resting);
     let silent = report.tenants.is_empty() && report.unrouted.is_empty() && report.loads == 0;
     (!silent).then_some(report)
 }
