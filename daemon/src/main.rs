@@ -1,5 +1,6 @@
 //! The daemon's binary: which kind of process this is.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -113,15 +114,31 @@ fn configuration(path: Option<PathBuf>) -> Result<Config, ExitCode> {
 }
 
 fn print_config(config: &Config, json: bool) -> ExitCode {
-    if !json {
-        print!("{}", config.to_toml());
-        return ExitCode::SUCCESS;
+    if json {
+        print_json(config)
+    } else {
+        print(&config.to_toml())
     }
-    match serde_json::to_string_pretty(config) {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+}
+
+/// Ends with 1 where a node with this configuration would not start on this box.
+fn diagnose(config: &Config, json: bool) -> ExitCode {
+    let report = doctor::Report::of(config, doctor::Facts::of_this_box());
+    let printed = if json {
+        print_json(&report)
+    } else {
+        print(&report.to_string())
+    };
+    if report.can_start() {
+        printed
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> ExitCode {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&format!("{text}\n")),
         Err(error) => {
             eprintln!("littorald: {error}");
             ExitCode::FAILURE
@@ -129,25 +146,14 @@ fn print_config(config: &Config, json: bool) -> ExitCode {
     }
 }
 
-/// Ends with 1 where a node with this configuration would not start on this box.
-fn diagnose(config: &Config, json: bool) -> ExitCode {
-    let report = doctor::Report::of(config, doctor::Facts::of_this_box());
-    let text = if json {
-        serde_json::to_string_pretty(&report)
-    } else {
-        Ok(report.to_string())
-    };
-    match text {
-        Ok(text) => println!("{}", text.trim_end()),
-        Err(error) => {
-            eprintln!("littorald: {error}");
-            return ExitCode::FAILURE;
+/// Whoever reads may have seen enough before the end, as `head` does.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("littorald: cannot print: {error}");
+            ExitCode::FAILURE
         }
-    }
-    if report.can_start() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+        _ => ExitCode::SUCCESS,
     }
 }
 

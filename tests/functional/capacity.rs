@@ -83,6 +83,20 @@ fn the_doctor_refuses_what_the_node_would_refuse() {
     assert_eq!(output.status.code(), Some(78));
 }
 
+#[test]
+fn whoever_has_read_enough_of_the_doctor_makes_it_end_quietly() {
+    let output = Command::new("/bin/sh")
+        .args([
+            "-c",
+            "{ \"$0\" doctor; echo \"ended with $?\" >&2; } | true",
+        ])
+        .arg(littorald())
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "ended with 0\n");
+}
+
 /// Not by pretending: the kernel gives neither control nor worker a page beyond.
 #[test]
 fn a_thousand_instances_are_served_at_once_in_39_bits_of_addresses() {

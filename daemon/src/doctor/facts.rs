@@ -96,8 +96,10 @@ impl Kernel {
                 .to_string_lossy()
                 .into_owned(),
             landlock_version: landlock_version(),
-            seccomp: read("/proc/sys/kernel/seccomp/actions_avail")
-                .is_some_and(|actions| actions.split_whitespace().any(|a| a == "kill_process")),
+            // An emulator shows the files of a kernel whose calls it does not have.
+            seccomp: rustix::thread::secure_computing_mode().is_ok()
+                && read("/proc/sys/kernel/seccomp/actions_avail")
+                    .is_some_and(|all| all.split_whitespace().any(|one| one == "kill_process")),
             memory_pressure: read("/proc/pressure/memory").is_some(),
             strict_overcommit: read("/proc/sys/vm/overcommit_memory")
                 .is_some_and(|mode| mode.trim() == "2"),
