@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 /// The variable that names a daemon of another architecture (`tests/aarch64/run`). What it has of addresses is for the
 /// emulator to say.
-pub const FOREIGN: &str = "LITTORAL_TESTS_DAEMON";
+pub const FOREIGN: &str = "TESTS_DAEMON";
 
 static LITTORALD: LazyLock<PathBuf> =
     LazyLock::new(|| foreign().unwrap_or_else(|| find("littorald")));
