@@ -165,6 +165,16 @@ impl Acceptor {
         client: SocketAddr,
         queue: Arc<RunQueue>,
     ) {
+        // A connection that nobody has asked anything on yet has no buffers.
+        let said_something = tokio::select! {
+            readable = tokio::time::timeout(self.settings.header_read_timeout, stream.readable()) => {
+                matches!(readable, Ok(Ok(())))
+            }
+            () = self.closing.cancelled() => false,
+        };
+        if !said_something {
+            return;
+        }
         // Small writes are whole answers here; without it they would wait for an acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
@@ -185,11 +195,12 @@ impl Acceptor {
             let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
             let id = ids.next();
             let in_request = heads.begin();
-            async move {
+            // Boxed: hyper keeps room for it for as long as the connection lives, and most live idle.
+            Box::pin(async move {
                 let response = gateway.serve(&peer, request, id).await;
                 let response = response.map(|body| body.holding(in_request));
                 Ok::<_, std::convert::Infallible>(response)
-            }
+            })
         });
         let mut builder = http1::Builder::new();
         builder

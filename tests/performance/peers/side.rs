@@ -147,9 +147,10 @@ pub(crate) fn limits() -> serde_json::Value {
 ///
 /// # Errors
 /// Why that cannot be.
-#[expect(clippy::unused_async, reason = "the setting is one of the API")]
-pub(crate) async fn set_reuse(_tenant: &Tenant, _module: &str) -> Result<(), String> {
-    Err("modules have no setting for it yet".to_owned())
+pub(crate) async fn set_reuse(tenant: &Tenant, module: &str) -> Result<(), String> {
+    let how = serde_json::json!({ "mode": "reuse", "requests_max": 128 });
+    let set = tenant.instances(module, how).await;
+    set.map(drop).map_err(|error| error.to_string())
 }
 
 async fn littoral(who: Who, guest: &Guest) -> Result<(Running, SocketAddr), String> {
