@@ -51,6 +51,14 @@ async fn served_again_after(harm: impl Fn(&Path), state: &str) {
     assert_eq!(std::fs::read(&artifact).unwrap().len(), before.len());
 }
 
+/// A new route has its component loaded beforehand: only then is nobody else at its files.
+async fn loaded(edge: &TestEdge) {
+    until("the component is loaded", async || {
+        (edge.metric("littoral_artifact_loads_total").await > 0.0).then_some(())
+    })
+    .await;
+}
+
 #[test]
 fn a_tampered_artifact_is_compiled_again() {
     run(served_again_after(
@@ -89,6 +97,7 @@ fn a_tampered_component_is_not_compiled() {
         let edge = TestEdge::start().await;
         let acme = edge.tenant("acme").await;
         acme.guest("hello").await;
+        loaded(&edge).await;
         let [artifact] = artifacts(&edge).try_into().unwrap();
         std::fs::remove_file(artifact).unwrap();
         let (_, files) = edge.left().await;
@@ -114,6 +123,7 @@ fn artifacts_of_another_engine_are_compiled_again_and_go() {
         let mut edge = TestEdge::start().await;
         let acme = edge.tenant("acme").await;
         acme.guest("hello").await;
+        loaded(&edge).await;
         let before = artifacts(&edge);
         assert!(edge.stop().await.success());
         edge.limit_address_space(1 << 40);
@@ -137,6 +147,10 @@ fn a_component_is_not_compiled_again_on_the_word_of_another_statement() {
         let mut edge = TestEdge::start().await;
         let acme = edge.tenant("acme").await;
         acme.guest("hello").await.guest("echo").await;
+        until("both components are loaded", async || {
+            (edge.metric("littoral_artifact_loads_total").await >= 2.0).then_some(())
+        })
+        .await;
         assert!(edge.stop().await.success());
         for artifact in artifacts(&edge) {
             std::fs::remove_file(artifact).unwrap();
@@ -172,6 +186,10 @@ fn everything_is_there_after_a_restart() {
         let mut edge = TestEdge::start().await;
         let acme = edge.tenant("acme").await;
         acme.guest("hello").await.guest("echo").await;
+        until("both components are loaded", async || {
+            (edge.metric("littoral_artifact_loads_total").await >= 2.0).then_some(())
+        })
+        .await;
         let before = (edge.status().await, edge.left().await.1);
         assert!(edge.stop().await.success());
         edge.start_again().await;
@@ -220,6 +238,7 @@ fn the_store_is_rebuilt_from_its_export_where_sled_does_not_open() {
         let mut edge = TestEdge::start().await;
         let acme = edge.tenant("acme").await;
         acme.guest("hello").await;
+        loaded(&edge).await;
         let revision = edge.status().await.revision;
         assert!(edge.stop().await.success());
         let db = edge.data().join("store/sled/db");

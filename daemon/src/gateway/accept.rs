@@ -166,15 +166,28 @@ impl Acceptor {
         queue: Arc<RunQueue>,
     ) {
         // A connection that nobody has asked anything on yet has no buffers.
+        // (Looked at: a socket is called readable at first, whether it is or not.)
+        let mut first = [0];
+        let something = stream.peek(&mut first);
         let said_something = tokio::select! {
-            readable = tokio::time::timeout(self.settings.header_read_timeout, stream.readable()) => {
-                matches!(readable, Ok(Ok(())))
+            looked = tokio::time::timeout(self.settings.header_read_timeout, something) => {
+                matches!(looked, Ok(Ok(1)))
             }
             () = self.closing.cancelled() => false,
         };
-        if !said_something {
-            return;
+        if said_something {
+            // Boxed, like all that only a connection in use needs: most of them are not.
+            Box::pin(self.converse(stream, client, queue)).await;
         }
+    }
+
+    /// A connection on which something came, to its end.
+    async fn converse(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        client: SocketAddr,
+        queue: Arc<RunQueue>,
+    ) {
         // Small writes are whole answers here; without it they would wait for an acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
@@ -227,7 +240,7 @@ impl Acceptor {
         };
         // How responses end is counted where it happens; here only the connection does.
         match outcome {
-            Some(Ok(())) => lender.linger().await,
+            Some(Ok(())) => Box::pin(lender.linger()).await,
             Some(Err(error)) => tracing::trace!(%error, %client, "connection ended"),
             None => tracing::trace!(%client, "a response was not taken in time"),
         }
