@@ -162,11 +162,14 @@ impl Hive {
     ) -> Option<Member> {
         let mut members = self.shared.members();
         let at_once = u32::try_from(members.wakers.len()).unwrap_or(u32::MAX);
-        let total = self.shared.total.load(Ordering::Relaxed);
-        if self.is_closed() || at_once >= at_once_max || u64::from(total) >= total_max {
+        if self.is_closed() || at_once >= at_once_max {
             return None;
         }
-        Some(self.enter(&mut members, request))
+        let member = self.enter(&mut members, request);
+        if u64::from(self.shared.total.load(Ordering::Relaxed)) >= total_max {
+            self.close();
+        }
+        Some(member)
     }
 
     /// A place for the request that the instance was made for.
@@ -242,7 +245,13 @@ impl Member {
         let hive = Arc::clone(&self.hive);
         let drive = match hive.drive.try_lock() {
             Ok(drive) => Some(drive),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                // The node failed while it drove: the instance cannot be driven on.
+                *poisoned.into_inner() = None;
+                hive.close();
+                let why = "the node failed while the instance ran".to_owned();
+                return self.ended(Err(wasmtime::Error::msg(why)));
+            }
             // Another thread is at it, and what it misses wakes this task, which leads now.
             Err(TryLockError::WouldBlock) => None,
         };

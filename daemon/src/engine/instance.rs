@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{Request, Response};
 use tokio::sync::oneshot;
@@ -18,6 +19,9 @@ use super::reuse::Instances;
 use super::slice::Slice;
 use crate::host::{GuestState, NextRequest};
 use crate::link::World;
+
+/// The next instance's number.
+static NEXT_DICE: AtomicU64 = AtomicU64::new(0);
 
 /// Handles of the component model itself a store may hold.
 const COMPONENT_HANDLES_MAX: usize = 8192;
@@ -133,6 +137,7 @@ impl Loaded {
                 store,
                 guest,
                 served: 0,
+                dice: NEXT_DICE.fetch_add(1, Ordering::Relaxed),
             }),
             Err(error) => Err(GuestEnd {
                 result: Err(error),
@@ -191,6 +196,8 @@ pub struct Live {
     store: Store<GuestState>,
     guest: Exports,
     served: u32,
+    /// Tells it from others: what about it is left to chance follows from this.
+    dice: u64,
 }
 
 enum Exports {
@@ -203,6 +210,12 @@ impl Live {
     #[must_use]
     pub fn served(&self) -> u32 {
         self.served
+    }
+
+    /// A number of its own.
+    #[must_use]
+    pub(super) fn dice(&self) -> u64 {
+        self.dice
     }
 
     /// Bytes of linear memory that it has.
@@ -230,7 +243,7 @@ impl Live {
         match self.guest {
             Exports::Service03(service) => {
                 let hive = Hive::new(self.store, service);
-                Ok(instances.open(hive, next))
+                Ok(instances.open(hive, self.dice, next))
             }
             Exports::Proxy02(_) => Err(self),
         }

@@ -5,6 +5,7 @@
 //! tenant, another module or another version; that it serves no more requests, and rests no longer, than was chosen;
 //! and that it gives way: where a tenant or the node has no memory or no instance left, those that rest end first.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -28,8 +29,6 @@ pub struct Instances {
     resting: Mutex<Vec<Rested>>,
     /// Those that serve several at once, with the most that each may serve.
     shared: Mutex<Vec<(Arc<Hive>, u64)>>,
-    /// Makes the numbers by which instances differ.
-    dice: AtomicU64,
     reused: Arc<AtomicU64>,
 }
 
@@ -60,7 +59,7 @@ impl Instances {
 
     /// Takes an instance whose request ended well; drops it where it has served enough or has grown too large.
     pub fn put(&self, live: Live, now: Instant) {
-        let dice = self.dice.fetch_add(1, Ordering::Relaxed);
+        let dice = live.dice();
         let requests_max = below(self.reuse.requests_max.into(), dice);
         if u64::from(live.served()) >= requests_max
             || live.memory_bytes() > self.reuse.memory_bytes_max
@@ -96,8 +95,7 @@ impl Instances {
     }
 
     /// Lets others find an instance, and gives its first request its place.
-    pub(super) fn open(&self, hive: Arc<Hive>, next: NextRequest) -> Member {
-        let dice = self.dice.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn open(&self, hive: Arc<Hive>, dice: u64, next: NextRequest) -> Member {
         let total_max = below(self.reuse.requests_max.into(), dice);
         let member = hive.first(next);
         self.shared().push((hive, total_max));
@@ -133,6 +131,7 @@ impl Instances {
             }
         };
         drop(over);
+        self.shared().retain(|(hive, _)| !self.is_over(hive));
         let idle = Duration::from_millis(self.reuse.idle_ms_max);
         let is_loaded = self.slot.is_loaded();
         let over = self.take_shared(|since| !is_loaded || since + idle <= now);
@@ -176,24 +175,32 @@ fn below(most: u64, dice: u64) -> u64 {
 /// All of a worker's instances that rest.
 #[derive(Default)]
 pub struct Resting {
-    modules: Mutex<Vec<Weak<Instances>>>,
+    tenants: Mutex<HashMap<Account, Vec<Weak<Instances>>>>,
     reused: Arc<AtomicU64>,
+}
+
+/// A tenant, by the address of its memory's account, which its instances keep alive.
+type Account = usize;
+
+fn account(tenant: &Arc<TenantMemory>) -> Account {
+    Arc::as_ptr(tenant).addr()
 }
 
 impl Resting {
     /// A place for the instances of a module of a tenant.
     #[must_use]
     pub fn module(&self, tenant: Arc<Tenant>, slot: Arc<Slot>, reuse: Reuse) -> Arc<Instances> {
+        let account = account(tenant.memory());
         let instances = Arc::new(Instances {
             tenant,
             slot,
             reuse,
             resting: Mutex::default(),
             shared: Mutex::default(),
-            dice: AtomicU64::new(0),
             reused: Arc::clone(&self.reused),
         });
-        self.modules().push(Arc::downgrade(&instances));
+        let of_tenant = Arc::downgrade(&instances);
+        self.tenants().entry(account).or_default().push(of_tenant);
         instances
     }
 
@@ -212,15 +219,19 @@ impl Resting {
     }
 
     /// Ends instances that rest on behalf of a guest of this tenant: the tenant's own where that is what lacks memory,
-    /// all of them where the node does. Whether there were any.
+    /// then, where the node does, all of them. Whether there were any.
     pub(super) fn make_room(&self, tenant: &Arc<TenantMemory>, lack: Lack) -> bool {
-        let of_tenant = |instances: &Arc<Instances>| Arc::ptr_eq(instances.tenant.memory(), tenant);
-        let (own, others): (Vec<_>, Vec<_>) = self.all().into_iter().partition(of_tenant);
+        let own = self
+            .tenants()
+            .get(&account(tenant))
+            .map_or_else(Vec::new, |own| {
+                own.iter().filter_map(Weak::upgrade).collect()
+            });
         let clear = |instances: Vec<Arc<Instances>>| {
             let cleared = instances.iter().filter(|instances| instances.clear());
             cleared.count() > 0
         };
-        clear(own) || (lack == Lack::Node && clear(others))
+        clear(own) || (lack == Lack::Node && clear(self.all()))
     }
 
     /// How many rest now.
@@ -235,18 +246,21 @@ impl Resting {
         self.reused.swap(0, Ordering::Relaxed)
     }
 
-    fn modules(&self) -> MutexGuard<'_, Vec<Weak<Instances>>> {
-        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tenants(&self) -> MutexGuard<'_, HashMap<Account, Vec<Weak<Instances>>>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Those that are still there; forgets the others.
     fn all(&self) -> Vec<Arc<Instances>> {
         let mut all = Vec::new();
-        self.modules().retain(|instances| {
-            let instances = instances.upgrade();
-            let is_there = instances.is_some();
-            all.extend(instances);
-            is_there
+        self.tenants().retain(|_, of_tenant| {
+            of_tenant.retain(|instances| {
+                let instances = instances.upgrade();
+                let is_there = instances.is_some();
+                all.extend(instances);
+                is_there
+            });
+            !of_tenant.is_empty()
         });
         all
     }

@@ -17,8 +17,10 @@ mod hosts;
 mod lingering;
 mod log;
 mod overdue;
+mod request_head;
 mod request_id;
 mod respond;
+mod response_head;
 mod serve;
 mod table;
 

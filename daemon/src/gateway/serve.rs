@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use edge_config::{Hostname, HostnameError};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
@@ -24,9 +24,11 @@ use super::forwarded::{Client, TrustedProxies, remove_hop_by_hop, set_forwarded}
 use super::guest::{Guest, GuestParts};
 use super::log::{LineSender, RequestLog};
 use super::overdue::ResponseDeadline;
+use super::request_head::{authority_of, declared_bytes, header_bytes, is_target_of_a_site};
 use super::respond::{REASON, refuse, stamp};
+use super::response_head::head_of;
 use super::table::{Route, Table};
-use crate::engine::{Head, InstanceLimits, Loaded, Resident, Resting, Slice, Start, Ticker};
+use crate::engine::{InstanceLimits, Loaded, Resident, Resting, Slice, Start, Ticker};
 use crate::host::{ClockResolution, GuestLog, GuestOptions, GuestState, NextRequest};
 use crate::quota::{Admission, Ask, Charge, Connected, Entry, Refusal, Refused, RunQueue, Tenant};
 
@@ -475,143 +477,5 @@ impl Gateway {
             GatewayBody::of_guest(body)
         };
         Ok(Response::from_parts(parts, body))
-    }
-}
-
-/// Lets the guest run until it gives its answer's head, ends, or is out of time.
-async fn head_of(
-    guest: &mut Guest,
-    head: oneshot::Receiver<Head>,
-) -> Result<Response<WasiBody>, Refusal> {
-    // `None` once it gave what it had: a guest that is away may have ended before it is known how.
-    let mut head = Some(head);
-    std::future::poll_fn(|cx| {
-        let ended = guest.poll_end(cx);
-        // Before the guest's own answer, which would be to a body that was cut off.
-        if guest.is_request_over() {
-            guest.fail(Refusal::Body, "the request body is larger than the limit");
-            return Poll::Ready(Err(Refusal::Body));
-        }
-        let answer = match &mut head {
-            Some(waiting) => std::pin::Pin::new(waiting).poll(cx),
-            None => Poll::Pending,
-        };
-        if answer.is_ready() {
-            head = None;
-        }
-        match answer {
-            Poll::Ready(Ok(Ok(response))) => {
-                if let Poll::Ready(end) = ended
-                    && end.result.is_err()
-                {
-                    let (refusal, why) = end.refusal();
-                    guest.fail(refusal, &why);
-                    return Poll::Ready(Err(refusal));
-                }
-                // Interim answers are between the client and the gateway (RFC 9110 §15.2).
-                if response.status().is_informational() {
-                    guest.fail(
-                        Refusal::GuestError,
-                        &format!("the guest answered {}", response.status()),
-                    );
-                    return Poll::Ready(Err(Refusal::GuestError));
-                }
-                // Beyond 599 there is no status code (RFC 9110 §15).
-                if response.status().as_u16() > 599 {
-                    guest.fail(
-                        Refusal::GuestError,
-                        &format!("the guest answered {}", response.status().as_u16()),
-                    );
-                    return Poll::Ready(Err(Refusal::GuestError));
-                }
-                let most = guest.response_header_bytes_max();
-                if header_bytes(response.headers()) as u64 > most {
-                    guest.fail(
-                        Refusal::ResponseHeader,
-                        &format!("the fields of the response's header take more than {most} bytes"),
-                    );
-                    return Poll::Ready(Err(Refusal::ResponseHeader));
-                }
-                return Poll::Ready(Ok(response));
-            }
-            Poll::Ready(Ok(Err(code))) => {
-                guest.fail(Refusal::GuestError, &code);
-                return Poll::Ready(Err(Refusal::GuestError));
-            }
-            Poll::Ready(_) | Poll::Pending => {}
-        }
-        if let Poll::Ready(end) = ended {
-            let (refusal, why) = end.refusal();
-            guest.fail(refusal, &why);
-            return Poll::Ready(Err(refusal));
-        }
-        guest.poll_head_deadline(cx).map(|()| {
-            guest.fail(Refusal::Deadline, "the guest gave no answer in time");
-            Err(Refusal::Deadline)
-        })
-    })
-    .await
-}
-
-/// The one authority that a request names: of its target if that is absolute, else of its only `Host` field
-/// (RFC 9112 §3.2).
-fn authority_of(request: &Request<Incoming>) -> Option<Authority> {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return None;
-    }
-    if let Some(authority) = request.uri().authority() {
-        return Some(authority.clone());
-    }
-    Authority::from_maybe_shared(bytes::Bytes::copy_from_slice(host?.as_bytes())).ok()
-}
-
-/// What the fields of a head take, with the `: ` and the line end of each.
-fn header_bytes(headers: &HeaderMap) -> usize {
-    let fields = headers.iter();
-    fields
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum()
-}
-
-/// Whether a request target is a path, an absolute URL, or `OPTIONS *` (RFC 9112 §3.2): what else there is, is for
-/// proxies.
-fn is_target_of_a_site(method: &Method, target: &Uri) -> bool {
-    let scheme_is_ours = match target.scheme() {
-        Some(scheme) => *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS,
-        None => target.authority().is_none(),
-    };
-    let path_is_one = target.path().starts_with('/') || *method == Method::OPTIONS;
-    scheme_is_ours && path_is_one && *method != Method::CONNECT
-}
-
-/// What `Content-Length` says, where it is there; hyper has already refused what is no number.
-fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_for_proxies_are_none_of_a_site() {
-        let is_one =
-            |method: Method, target: &str| is_target_of_a_site(&method, &target.parse().unwrap());
-        for good in [
-            "/",
-            "/a?b",
-            "http://acme.test/",
-            "https://acme.test/a",
-            "http://acme.test",
-        ] {
-            assert!(is_one(Method::GET, good), "{good}");
-        }
-        for bad in ["acme.test", "acme.test:80", "ftp://acme.test/", "*"] {
-            assert!(!is_one(Method::GET, bad), "{bad}");
-        }
-        assert!(is_one(Method::OPTIONS, "*"));
-        assert!(!is_one(Method::CONNECT, "acme.test:80"));
     }
 }

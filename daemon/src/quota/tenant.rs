@@ -447,12 +447,7 @@ impl Tenant {
                 counts.status_classes.get(class).map_or(0, take)
             }),
         };
-        let idle = TenantCounts {
-            tenant: report.tenant.clone(),
-            duration_buckets: vec![0; report.duration_buckets.len()],
-            ..TenantCounts::default()
-        };
-        (report != idle).then_some(report)
+        Some(report)
     }
 }
 

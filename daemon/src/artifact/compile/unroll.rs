@@ -27,6 +27,8 @@ use wasm_encoder::{BlockType, Instruction};
 const TURNS_MAX: usize = 4;
 /// And only as far as all its turns together stay within so many instructions.
 const INSTRUCTIONS_MAX: usize = 128;
+/// An instruction is small, but for a table of labels: of a loop with a larger one than this nothing is repeated.
+const LABELS_MAX: usize = 32;
 /// A function grows by its own length and this at most, in instructions.
 const GROWTH_MIN: usize = 256;
 
@@ -79,6 +81,9 @@ pub(super) fn unroll<'a>(instructions: &[Instruction<'a>]) -> Option<Vec<Instruc
 /// Whether it can be repeated: what calls has checks of its own, what goes over memory takes long, and of those with
 /// labels only the ones that every engine has are known here.
 fn is_small(instruction: &Instruction<'_>) -> bool {
+    if let Instruction::BrTable(labels, _) = instruction {
+        return labels.len() <= LABELS_MAX;
+    }
     !matches!(
         instruction,
         Instruction::Call(_)
@@ -410,6 +415,8 @@ mod tests {
         assert!(with(Instruction::Nop).is_some());
         assert!(with(Instruction::Call(0)).is_none());
         assert!(with(Instruction::MemoryGrow(0)).is_none());
+        let table = |labels| with(Instruction::BrTable(vec![1; labels].into(), 1));
+        assert!(table(LABELS_MAX).is_some() && table(LABELS_MAX + 1).is_none());
         let inner = body(&[], true);
         let mut outer = body(&[], true);
         outer.splice(3..3, inner[..inner.len() - 1].iter().cloned());
