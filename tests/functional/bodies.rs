@@ -11,6 +11,9 @@ use littoral_tests::{
     Tenant, TestEdge, Wire, beside, component, refusal, run, until, until_within, with_section,
 };
 
+/// A core module with the import `env.x`, which no adapter has.
+const IMPORTS_ENV: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x02\x09\x01\x03env\x01x\0\0";
+
 #[test]
 fn every_bad_body_has_its_own_answer_and_leaves_nothing() {
     run(async {
@@ -23,7 +26,7 @@ fn every_bad_body_has_its_own_answer_and_leaves_nothing() {
             ("not-a-component", "just some text, not WebAssembly".into()),
             ("not-a-component", hello.slice(..hello.len() / 2)),
             ("not-a-component", hello.slice(..7)),
-            ("not-a-component", component("core-module")),
+            ("not-a-component", IMPORTS_ENV.into()),
             ("imports-not-offered", component("wants-unknown")),
             ("imports-not-offered", component("wants-sockets")),
             ("exports-not-served", component("not-http")),

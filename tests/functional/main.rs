@@ -16,6 +16,7 @@ mod dev;
 mod instances;
 mod lifecycle;
 mod observe;
+mod programs;
 mod residency;
 mod reuse;
 mod routing;

@@ -7,6 +7,8 @@ use crate::error::PlaneError;
 
 /// The world whose instances serve one request at a time, whatever is set.
 const ONE_AT_A_TIME: &str = "wasi:http/proxy@0.2";
+/// The world whose instances serve one request and end.
+const ONE_IN_ALL: &str = "wasi:cli/command@0.2";
 
 /// How the instances of a module are used.
 ///
@@ -119,6 +121,15 @@ impl InstanceUse {
                 return refuse(field, why);
             }
         }
+        if world == ONE_IN_ALL {
+            return refuse(
+                "mode",
+                format!(
+                    "`reuse` does not fit the active version, {active_version}, which serves `{world}`: a program runs \
+                     once for each request; allowed: `fresh`"
+                ),
+            );
+        }
         if concurrency_max > 1 && world == ONE_AT_A_TIME {
             return refuse(
                 "concurrency_max",
@@ -209,5 +220,16 @@ mod tests {
              instances serve one request at a time; allowed: 1"
         );
         assert!(InstanceUse::reuse().check(7, ONE_AT_A_TIME).is_ok());
+    }
+
+    #[test]
+    fn a_program_has_no_instance_to_use_again() {
+        let said = InstanceUse::reuse().check(7, ONE_IN_ALL).unwrap_err();
+        assert_eq!(
+            said.to_string(),
+            "`mode`: `reuse` does not fit the active version, 7, which serves `wasi:cli/command@0.2`: a program runs once \
+             for each request; allowed: `fresh`"
+        );
+        assert!(InstanceUse::default().check(7, ONE_IN_ALL).is_ok());
     }
 }

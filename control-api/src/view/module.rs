@@ -34,7 +34,7 @@ pub struct ModuleVersion {
     pub kid: KeyId,
     /// When it was accepted, in seconds since 1970-01-01 UTC.
     pub accepted_at: u64,
-    /// What it serves: `wasi:http/proxy@0.2` or `wasi:http/service@0.3`.
+    /// What it serves: `wasi:http/proxy@0.2`, `wasi:http/service@0.3`, or `wasi:cli/command@0.2` for a program.
     pub world: String,
     /// What inspection found.
     pub inspection: Inspection,

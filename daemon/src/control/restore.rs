@@ -129,7 +129,7 @@ fn module(record: ModuleRecord) -> Result<Module, RestoreError> {
 }
 
 fn version(record: VersionRecord) -> Result<Version, RestoreError> {
-    let world = [World::Proxy02, World::Service03]
+    let world = World::ALL
         .into_iter()
         .find(|world| world.name() == record.world);
     Ok(Version {

@@ -112,17 +112,18 @@ impl Module {
         self.versions.iter().find(|kept| kept.version == version)
     }
 
-    /// How the instances of one of its versions are used again: those of 0.2 serve one request at a time, whatever was
-    /// asked for while another version was active.
+    /// How the instances of one of its versions are used again: those of 0.2 serve one request at a time, and a program
+    /// serves one in all, whatever was asked for while another version was active.
     fn reuse_of(&self, version: &Version) -> Option<Reuse> {
         let reuse = self.reuse?;
-        Some(match version.world {
-            World::Proxy02 => Reuse {
+        match version.world {
+            World::Proxy02 => Some(Reuse {
                 concurrency_max: 1,
                 ..reuse
-            },
-            World::Service03 => reuse,
-        })
+            }),
+            World::Service03 => Some(reuse),
+            World::Command02 => None,
+        }
     }
 
     /// For messages: the kept versions, newest first.

@@ -8,6 +8,7 @@ use http::{Request, Response};
 use tokio::sync::oneshot;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
@@ -15,6 +16,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
 use super::end::{GuestEnd, Remains};
 use super::hive::{Hive, Member};
+use super::program;
 use super::reuse::Instances;
 use super::slice::Slice;
 use crate::host::{GuestState, NextRequest};
@@ -34,6 +36,7 @@ pub struct Loaded {
 enum Handler {
     Proxy02(ProxyPre<GuestState>),
     Service03(ServicePre<GuestState>),
+    Command02(CommandPre<GuestState>),
 }
 
 /// The head of a guest's answer with its body, or the error code it answered instead.
@@ -56,6 +59,7 @@ impl Loaded {
         let handler = match world {
             World::Proxy02 => Handler::Proxy02(ProxyPre::new(pre)?),
             World::Service03 => Handler::Service03(ServicePre::new(pre)?),
+            World::Command02 => Handler::Command02(CommandPre::new(pre)?),
         };
         Ok(Self { handler })
     }
@@ -64,6 +68,7 @@ impl Loaded {
         match &self.handler {
             Handler::Proxy02(pre) => pre.engine(),
             Handler::Service03(pre) => pre.engine(),
+            Handler::Command02(pre) => pre.engine(),
         }
     }
 
@@ -168,6 +173,7 @@ impl Loaded {
         Ok(match &self.handler {
             Handler::Proxy02(pre) => Exports::Proxy02(pre.instantiate_async(store).await?),
             Handler::Service03(pre) => Exports::Service03(pre.instantiate_async(store).await?),
+            Handler::Command02(pre) => Exports::Command02(pre.instantiate_async(store).await?),
         })
     }
 }
@@ -203,6 +209,7 @@ pub struct Live {
 enum Exports {
     Proxy02(Proxy),
     Service03(Service),
+    Command02(Command),
 }
 
 impl Live {
@@ -245,7 +252,7 @@ impl Live {
                 let hive = Hive::new(self.store, service);
                 Ok(instances.open(hive, self.dice, next))
             }
-            Exports::Proxy02(_) => Err(self),
+            Exports::Proxy02(_) | Exports::Command02(_) => Err(self),
         }
     }
 
@@ -258,6 +265,9 @@ impl Live {
             Exports::Proxy02(proxy) => serve_proxy(&mut self.store, proxy, request, head).await,
             Exports::Service03(service) => {
                 serve_service(&mut self.store, service, request, head).await
+            }
+            Exports::Command02(command) => {
+                program::serve(&mut self.store, command, request, head).await
             }
         }
     }

@@ -10,6 +10,7 @@ mod hive;
 mod instance;
 mod limits;
 mod policy;
+mod program;
 mod resident;
 mod reuse;
 mod shape;

@@ -20,6 +20,7 @@ use super::lingering::lend;
 use super::overdue::ResponseDeadline;
 use super::request_id::RequestIds;
 use super::serve::{Gateway, Peer};
+use super::spin;
 use crate::quota::{Charge, Refusal, RunQueue};
 
 /// After an accept error (out of descriptors, most likely): long enough for connections to end, short enough that
@@ -197,6 +198,7 @@ impl Acceptor {
         let deadline = Arc::<ResponseDeadline>::default();
         let peer = Arc::new(Peer {
             client: Client::new(client.ip(), gateway.trusted()),
+            client_addr: spin::client_addr(client),
             header_bytes_max: self.settings.header_bytes_max,
             queue,
             deadline: Arc::clone(&deadline),

@@ -22,6 +22,7 @@ mod request_id;
 mod respond;
 mod response_head;
 mod serve;
+mod spin;
 mod table;
 
 pub use accept::{Acceptor, Settings};

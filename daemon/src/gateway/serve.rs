@@ -27,6 +27,7 @@ use super::overdue::ResponseDeadline;
 use super::request_head::{authority_of, declared_bytes, header_bytes, is_target_of_a_site};
 use super::respond::{REASON, refuse, stamp};
 use super::response_head::head_of;
+use super::spin;
 use super::table::{Route, Table};
 use crate::engine::{InstanceLimits, Loaded, Resident, Resting, Slice, Start, Ticker};
 use crate::host::{ClockResolution, GuestLog, GuestOptions, GuestState, NextRequest};
@@ -36,6 +37,8 @@ use crate::quota::{Admission, Ask, Charge, Connected, Entry, Refusal, Refused, R
 pub struct Peer {
     /// The other end.
     pub(super) client: Client,
+    /// The same with its port, as Spin programs are told it.
+    pub(super) client_addr: HeaderValue,
     /// The fields of a head may take this many bytes.
     pub header_bytes_max: usize,
     /// The guests of the thread that the connection lives on.
@@ -253,7 +256,7 @@ impl Gateway {
         let head_only = request.method() == Method::HEAD;
         let exchange = Arc::new(Exchange::new(Instant::now()));
         let guest_request =
-            self.guest_request(request, authority, &peer.client, &admission, &exchange);
+            self.guest_request(request, authority, peer, &route, &admission, &exchange);
         let (start, slice) = self.start(&route, &admission, &log);
         let (sender, head) = oneshot::channel();
         let keep = route.instances.is_some();
@@ -417,14 +420,15 @@ impl Gateway {
         &self,
         request: Request<Incoming>,
         authority: Authority,
-        client: &Client,
+        peer: &Peer,
+        route: &Route,
         admission: &Admission,
         exchange: &Arc<Exchange>,
     ) -> Request<WasiBody> {
         let (mut parts, body) = request.into_parts();
         remove_hop_by_hop(&mut parts.headers);
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            set_forwarded(&mut parts.headers, client, &host);
+            set_forwarded(&mut parts.headers, &peer.client, &host);
         }
         let path = parts
             .uri
@@ -437,6 +441,12 @@ impl Gateway {
         uri.path_and_query = Some(path);
         // All three parts are there, so they make a URI.
         parts.uri = Uri::from_parts(uri).unwrap_or_default();
+        spin::set(
+            &mut parts.headers,
+            &route.fields,
+            &parts.uri,
+            &peer.client_addr,
+        );
         let tenant = Arc::clone(admission.tenant());
         let body = RequestBody::new(
             body,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::compute::Habit;
 use super::hosts::Hosts;
+use super::spin::RouteFields;
 use crate::engine::{Instances, Resident, Resting, Slot};
 use crate::link::{ModuleTarget, TableChange, TenantLimits};
 use crate::quota::{Budget, Tenant};
@@ -24,6 +25,8 @@ pub struct Route {
     pub habit: Arc<Habit>,
     /// Instances that rest between requests, where they are used again.
     pub instances: Option<Arc<Instances>>,
+    /// What its requests are told of it.
+    pub(super) fields: RouteFields,
 }
 
 /// All routes at one revision.
@@ -238,6 +241,7 @@ impl TableBuilder {
                         slot,
                         habit: Arc::default(),
                         instances,
+                        fields: RouteFields::new(&path),
                     };
                     // At start nothing is loaded before it is asked for: then the table is full.
                     if !full {

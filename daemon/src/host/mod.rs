@@ -6,6 +6,7 @@
 mod clock;
 mod hooks;
 mod linker;
+mod program;
 mod state;
 mod stdio;
 #[cfg(test)]
@@ -14,5 +15,6 @@ mod tests;
 pub use clock::ClockResolution;
 pub(crate) use hooks::Hooks;
 pub use linker::{linker, offers};
+pub(crate) use program::{Program, ProgramInput, ProgramOutput, Written};
 pub use state::{GuestOptions, GuestState, NextRequest};
 pub use stdio::{GuestLog, GuestStream};

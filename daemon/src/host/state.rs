@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::clock::{ClockResolution, GuestMonotonicClock, GuestWallClock};
 use super::hooks::Hooks;
+use super::program::Program;
 use super::stdio::{GuestLog, GuestStream, Output, Stdio};
 use crate::engine::{InstanceLimits, Slice};
 
@@ -20,6 +21,7 @@ const FIELDS_BYTES_MAX: usize = 128 << 10;
 /// The data of one guest's store: dropped with it, shared with nobody.
 pub struct GuestState {
     output: Arc<Output>,
+    clocks: ClockResolution,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
@@ -76,19 +78,14 @@ impl GuestState {
             clocks,
         } = options;
         let output = Output::new(log);
-        let wasi = WasiCtx::builder()
-            .stdout(Stdio::new(&output, GuestStream::Stdout))
-            .stderr(Stdio::new(&output, GuestStream::Stderr))
-            .monotonic_clock(GuestMonotonicClock::new(clocks))
-            .wall_clock(GuestWallClock(clocks))
-            .max_random_size(RANDOM_BYTES_MAX)
-            .build();
+        let wasi = wasi(&output, clocks).build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES_MAX);
         let mut table = ResourceTable::new();
         table.set_max_capacity(handles_max);
         Self {
             output,
+            clocks,
             wasi,
             http,
             table,
@@ -100,7 +97,34 @@ impl GuestState {
     }
 }
 
+/// Clocks, random bytes and output lines.
+fn wasi(output: &Arc<Output>, clocks: ClockResolution) -> WasiCtxBuilder {
+    let mut wasi = WasiCtx::builder();
+    wasi.stdout(Stdio::new(output, GuestStream::Stdout))
+        .stderr(Stdio::new(output, GuestStream::Stderr))
+        .monotonic_clock(GuestMonotonicClock::new(clocks))
+        .wall_clock(GuestWallClock(clocks))
+        .max_random_size(RANDOM_BYTES_MAX);
+    wasi
+}
+
 impl GuestState {
+    /// The guest is a program, and about to run: from here on it has these streams, arguments and environment.
+    pub(crate) fn run_program(&mut self, program: Program) {
+        let Program {
+            environment,
+            arguments,
+            input,
+            output,
+        } = program;
+        self.wasi = wasi(&self.output, self.clocks)
+            .envs(&environment)
+            .args(&arguments)
+            .stdin(input)
+            .stdout(output)
+            .build();
+    }
+
     /// The request is over, and the instance may serve another.
     pub fn rest(&mut self) {
         self.output.finish();

@@ -17,15 +17,21 @@ pub enum World {
     Proxy02,
     /// `wasi:http/service` 0.3: an asynchronous export.
     Service03,
+    /// `wasi:cli/command` 0.2: a program that runs once for each request, in the manner of CGI (RFC 3875).
+    Command02,
 }
 
 impl World {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Proxy02, Self::Service03, Self::Command02];
+
     /// As shown to people and stored.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Proxy02 => "wasi:http/proxy@0.2",
             Self::Service03 => "wasi:http/service@0.3",
+            Self::Command02 => "wasi:cli/command@0.2",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The child's side: one request, one component, one result.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,12 +15,13 @@ use rustix::process::{Signal, getpid, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::{p2, p3};
 
 use super::LISTED_NAMES_MAX;
 use super::message::{Answer, Compiled, Failure, Request};
 use super::pace::pace;
-use crate::artifact::inspect::{InspectError, Inspection, bounds, inspect, one_line};
+use crate::artifact::inspect::{InspectError, Inspection, as_component, bounds, inspect, one_line};
 use crate::artifact::name::CompatHash;
 use crate::confine;
 use crate::engine::{EngineShape, compiler_config};
@@ -69,12 +71,20 @@ async fn run() -> io::Result<()> {
         .pop()
         .ok_or_else(|| io::Error::other("no component came with the request"))?;
     let bytes = read(&File::from(component), request.component_bytes)?;
-    let inspection = catch_unwind(AssertUnwindSafe(|| inspect(&bytes))).unwrap_or_else(|panic| {
+    let look = || {
+        let component = as_component(&bytes)?;
+        Ok((inspect(&component)?, component))
+    };
+    let found = catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|panic| {
         Err(InspectError::Invalid {
             at_byte: 0,
             message: panic_line(&*panic),
         })
     });
+    let (inspection, component) = match found {
+        Ok((inspection, component)) => (Ok(inspection), component),
+        Err(error) => (Err(error), Cow::default()),
+    };
     send(&mut writer, &Answer::Inspected(inspection.clone())).await?;
     let (Ok(inspection), Some(shape)) = (inspection, request.shape) else {
         return Ok(());
@@ -83,7 +93,7 @@ async fn run() -> io::Result<()> {
     let work = || {
         compile(
             &shape,
-            &bytes,
+            &component,
             &inspection,
             output,
             request.limits.output_bytes_max,
@@ -176,6 +186,7 @@ fn check_link(engine: &Engine, component: &Component, world: World) -> wasmtime:
     match world {
         World::Proxy02 => p2::bindings::ProxyPre::new(pre).map(drop),
         World::Service03 => p3::bindings::ServicePre::new(pre).map(drop),
+        World::Command02 => CommandPre::new(pre).map(drop),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a component is, before anything is done with it.
+//! What an upload is, before anything is done with it.
 //!
 //! Takes the bytes as they were uploaded; promises an answer or a refusal that names the reason, within the bounds of
 //! [`bounds`], and that whatever is accepted is a valid component under the features this node's engine has. Never
@@ -10,6 +10,7 @@
 
 mod sniff;
 mod walk;
+mod wrap;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,7 @@ use crate::host;
 use crate::link::World;
 
 pub use sniff::TextKind;
+pub use wrap::as_component;
 
 /// How much of anything one component may have.
 pub mod bounds {
@@ -39,7 +41,7 @@ pub mod bounds {
 /// What a valid component says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inspection {
-    /// How it can be called; `None` where it exports neither HTTP handler.
+    /// How it can be called; `None` where it exports neither an HTTP handler nor a program's entry.
     pub world: Option<World>,
     /// What it imports, sorted.
     pub imports: Vec<String>,
@@ -99,12 +101,15 @@ pub enum InspectError {
         /// The first bytes, in hexadecimal.
         first_bytes: String,
     },
-    /// The format that components are made of.
+    /// A core module that no adapter fits.
     #[error(
-        "the upload is a core module; a component is needed: build for the target wasm32-wasip2, \
-         or wrap the module with `wasm-tools component new`"
+        "the upload is a core module that cannot be made a component: {message}; what can are programs for \
+         wasm32-wasip1 with `_start`, and modules of a bindings generator such as those of Spin's SDKs"
     )]
-    CoreModule,
+    NotWrapped {
+        /// The encoder's own words, one line, cut to [`bounds::MESSAGE_BYTES_MAX`].
+        message: String,
+    },
     /// A header from another time.
     #[error(
         "the upload has WebAssembly version {version} in layer {layer}; \
@@ -195,11 +200,10 @@ impl Inspection {
 /// [`InspectError`], each variant another reason. A component that imports or exports something this node does not
 /// know is no error here: see [`Inspection::world`] and [`Inspection::imports_missing`].
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
-    sniff::header(bytes)?;
-    walk::walk(bytes)
+    walk::walk(&as_component(bytes)?)
 }
 
-/// Which world the exports are of; the newer one if both.
+/// Which world the exports are of: the newer one of two handlers, and a handler before a program.
 fn world_of(exports: &[String]) -> Option<World> {
     let has = |interface: &str, line: &str| {
         exports.iter().any(|name| {
@@ -211,6 +215,8 @@ fn world_of(exports: &[String]) -> Option<World> {
         Some(World::Service03)
     } else if has("wasi:http/incoming-handler", "0.2.") {
         Some(World::Proxy02)
+    } else if has("wasi:cli/run", "0.2.") {
+        Some(World::Command02)
     } else {
         None
     }

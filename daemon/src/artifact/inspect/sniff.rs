@@ -44,8 +44,17 @@ impl TextKind {
     }
 }
 
-/// Accepts bytes that begin as a component does.
-pub(super) fn header(bytes: &[u8]) -> Result<(), InspectError> {
+/// What WebAssembly there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A component.
+    Component,
+    /// A core module.
+    CoreModule,
+}
+
+/// Accepts bytes that begin as a component or a core module does.
+pub(super) fn header(bytes: &[u8]) -> Result<Kind, InspectError> {
     if bytes.is_empty() {
         return Err(InspectError::Empty);
     }
@@ -59,8 +68,8 @@ pub(super) fn header(bytes: &[u8]) -> Result<(), InspectError> {
     };
     let (version, layer) = (u16::from_le_bytes([v0, v1]), u16::from_le_bytes([l0, l1]));
     match (version, layer) {
-        COMPONENT => Ok(()),
-        CORE_MODULE => Err(InspectError::CoreModule),
+        COMPONENT => Ok(Kind::Component),
+        CORE_MODULE => Ok(Kind::CoreModule),
         _ => Err(InspectError::UnknownVersion { version, layer }),
     }
 }

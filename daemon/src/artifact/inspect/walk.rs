@@ -57,6 +57,36 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Inspection, InspectError> {
     }
 }
 
+/// Whether a core module is valid, with the bound on functions that holds for all modules of a component together.
+pub(super) fn check_module(bytes: &[u8]) -> Result<(), InspectError> {
+    let mut functions = 0;
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Payload::CodeSectionStart { count, .. } =
+            payload.map_err(|error| ended(bytes, error))?
+        {
+            Found::count(
+                &mut functions,
+                count,
+                Counted::Functions,
+                bounds::FUNCTIONS_MAX,
+            )?;
+        }
+    }
+    Validator::new_with_features(FEATURES)
+        .validate_all(bytes)
+        .map(drop)
+        .map_err(|error| ended(bytes, error))
+}
+
+/// An error that is about the end of the bytes, or any other.
+fn ended(bytes: &[u8], error: wasmparser::Error) -> InspectError {
+    if error.message().starts_with("unexpected end") {
+        truncated(bytes)
+    } else {
+        invalid(error)
+    }
+}
+
 /// The state of one pass.
 struct Walk {
     validator: Validator,
