@@ -12,9 +12,9 @@ use futures_util::Stream;
 
 use crate::error::PlaneError;
 use crate::view::{
-    AuditEntry, InstanceUse, Job, LogLine, Module, ModuleVersion, NodeState, NodeStatus, Page,
-    PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite,
-    Tenant, TenantWrite, UploadDryRun, Usage, Written,
+    AuditEntry, Grants, InstanceUse, Job, LogLine, Module, ModuleVersion, NodeState, NodeStatus,
+    Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun,
+    RouteWrite, Tenant, TenantWrite, UploadDryRun, Usage, Written,
 };
 
 /// Who asks for a change, for the audit log.
@@ -180,6 +180,21 @@ pub trait ControlPlane: Send + Sync + 'static {
         module: &ModuleName,
         version: u64,
     ) -> Result<Revised<ModuleVersion>, PlaneError>;
+    /// What a module's guests are granted; the revision is the module's.
+    async fn module_grants(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<Grants>, PlaneError>;
+    /// Says what a module's guests are granted, from the next request on and for every version.
+    async fn put_module_grants(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        write: Grants,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Grants>, Written), PlaneError>;
     /// How a module's instances are used; the revision is the module's.
     async fn module_instances(
         &self,

@@ -18,6 +18,7 @@ pub mod logging;
 pub mod metrics;
 pub mod quota;
 pub mod startup_code;
+pub mod storage;
 pub mod store;
 pub mod worker;
 

@@ -19,7 +19,7 @@ pub use config::{
 pub use limits::{LIMIT_TABLE, LimitError, LimitOverrides, LimitRow, Limits, limits_markdown};
 pub use names::{
     Digest, DigestError, HostPattern, HostPatternError, Hostname, HostnameError, KeyId, KeyIdError,
-    LabelError, LabelKind, ModuleName, NodeName, PathPrefix, PathPrefixError, RouteId,
-    RouteIdError, TenantName,
+    LabelError, LabelKind, ModuleName, NodeName, OutboundPattern, OutboundPatternError, PathPrefix,
+    PathPrefixError, RouteId, RouteIdError, StoreName, StoreNameError, TenantName,
 };
 pub use quote::{Quoted, SHOWN_CHARS_MAX};

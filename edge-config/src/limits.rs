@@ -282,6 +282,18 @@ limits! {
     /// Bytes of the native code that one component compiles to.
     artifact_kib_max: 131_072, 64..=4_194_304 "KiB",
         "the upload is refused";
+    /// Keys in all of its key-value stores together.
+    key_value_keys_max: 10_000, 0..=10_000_000 "keys",
+        "the guest's call answers an error that says so";
+    /// Keys and values in all of its key-value stores together.
+    key_value_kib_max: 16_384, 0..=16_777_216 "KiB",
+        "the guest's call answers an error that says so";
+    /// One value in a key-value store.
+    key_value_value_kib_max: 1_024, 1..=4_096 "KiB",
+        "the guest's call answers an error that says so";
+    /// Calls of key-value stores, on average; as many again at once.
+    key_value_calls_per_s_max: 50_000, 0..=10_000_000 "calls/s",
+        "the guest's call answers an error that says so";
     /// Guest log output, on average.
     log_bytes_per_s_max: 16_384, 0..=16_777_216 "bytes/s",
         "lines beyond it are dropped and counted";

@@ -14,6 +14,7 @@ mod configuration;
 mod crash;
 mod dev;
 mod instances;
+mod key_value;
 mod lifecycle;
 mod observe;
 mod programs;

@@ -10,7 +10,8 @@ use control_api::client::{Client, ClientError, Component, UploadAnswer, UploadRe
 use control_api::keypair::PrivateKey;
 use control_api::statement::{self, Statement};
 use control_api::view::{
-    InstanceUse, LogLine, ModuleVersion, Precondition, Route, RouteWrite, TenantWrite, Usage,
+    Grants, InstanceUse, LogLine, ModuleVersion, Precondition, Route, RouteWrite, TenantWrite,
+    Usage,
 };
 use edge_config::{Digest, ModuleName, RouteId, TenantName};
 
@@ -206,6 +207,23 @@ impl Tenant {
         let put = self
             .client
             .put_module_instances(&self.name, &module, &asked, Precondition::None);
+        Ok(put.await?.resource.value)
+    }
+
+    /// Says what a module's guests are granted, for instance `{"key_value": ["default"]}`.
+    ///
+    /// # Errors
+    /// The node's refusal.
+    pub async fn grants(
+        &self,
+        module: &str,
+        asked: serde_json::Value,
+    ) -> Result<Grants, ClientError> {
+        let (module, asked) = (name(module), serde_json::from_value(asked));
+        let asked = asked.expect("grants with the names of the API");
+        let put = self
+            .client
+            .put_module_grants(&self.name, &module, &asked, Precondition::None);
         Ok(put.await?.resource.value)
     }
 

@@ -8,6 +8,7 @@ mod audit;
 mod context;
 mod deploy;
 mod failure;
+mod grants;
 mod key;
 mod keygen;
 mod limits;

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::context::{Context, all};
 use super::failure::Failure;
+use super::grants::{self, AskedGrants};
 use super::output::{date, facts, table};
 use crate::view::{InstanceUse, JobState, ModuleVersion, Precondition};
 
@@ -45,6 +46,16 @@ pub(super) enum Command {
         module: ModuleName,
         #[command(flatten)]
         asked: AskedUse,
+    },
+    /// Show what a module's guests may do beyond answering requests, or say so: all of it, what is left out is taken away
+    Grants {
+        /// The tenant
+        #[arg(long)]
+        tenant: TenantName,
+        /// The module
+        module: ModuleName,
+        #[command(flatten)]
+        asked: AskedGrants,
     },
     /// Show where an upload stands
     Job {
@@ -180,6 +191,23 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
                 }
             };
             context.show(&used, || use_text(&used))
+        }
+        Command::Grants {
+            tenant,
+            module,
+            asked,
+        } => {
+            let granted = match asked.write()? {
+                None => client.module_grants(&tenant, &module).await?.value,
+                Some(write) => {
+                    client
+                        .put_module_grants(&tenant, &module, &write, Precondition::None)
+                        .await?
+                        .resource
+                        .value
+                }
+            };
+            context.show(&granted, || grants::text(&granted))
         }
         Command::Job { tenant, job } => {
             let job = client.job(&tenant, &job).await?;

@@ -6,8 +6,8 @@ use http::Method;
 use super::request::conditional;
 use super::{Client, ClientError, Put};
 use crate::view::{
-    InstanceUse, Job, Module, ModuleVersion, Page, PageRequest, Precondition, Revised, Route,
-    RouteDryRun, RouteWrite,
+    Grants, InstanceUse, Job, Module, ModuleVersion, Page, PageRequest, Precondition, Revised,
+    Route, RouteDryRun, RouteWrite,
 };
 
 impl Client {
@@ -53,6 +53,36 @@ impl Client {
             "v1", "tenants", tenant, "modules", module, "versions", &version,
         ];
         self.get_revised(&path).await
+    }
+
+    /// What a module's guests are granted.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn module_grants(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<Grants>, ClientError> {
+        let (tenant, module) = (tenant.as_ref(), module.as_ref());
+        self.get_revised(&["v1", "tenants", tenant, "modules", module, "grants"])
+            .await
+    }
+
+    /// Says what a module's guests are granted.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn put_module_grants(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        write: &Grants,
+        precondition: Precondition,
+    ) -> Result<Put<Grants>, ClientError> {
+        let (tenant, module) = (tenant.as_ref(), module.as_ref());
+        let path = ["v1", "tenants", tenant, "modules", module, "grants"];
+        self.put_json(&path, write, precondition).await
     }
 
     /// How a module's instances are used.

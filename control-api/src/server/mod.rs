@@ -10,6 +10,7 @@ mod connection;
 mod envelope;
 mod extract;
 mod followers;
+mod grants;
 mod health;
 mod jobs;
 mod keys;
@@ -166,6 +167,7 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(modules::show, upload::put, modules::delete))
         .routes(routes!(modules::version))
         .routes(routes!(modules::instances, modules::put_instances))
+        .routes(routes!(grants::show, grants::put))
         .routes(routes!(jobs::show))
         .routes(routes!(routes::list))
         .routes(routes!(routes::show, routes::put, routes::delete))

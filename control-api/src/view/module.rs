@@ -4,7 +4,7 @@ use edge_config::{Digest, KeyId, ModuleName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::InstanceUse;
+use super::{Grants, InstanceUse};
 
 /// A tenant's named deployable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -17,6 +17,8 @@ pub struct Module {
     pub highest_version: u64,
     /// How its instances are used.
     pub instances: InstanceUse,
+    /// What its guests may do beyond answering requests.
+    pub grants: Grants,
     /// The versions still kept, newest first.
     pub versions: Vec<ModuleVersion>,
 }

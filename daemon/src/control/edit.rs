@@ -2,6 +2,7 @@
 
 use edge_config::{KeyId, ModuleName, RouteId, TenantName};
 
+use super::grants;
 use super::state::{Affected, Module, PublisherKey, RouteTarget, State, TenantSettings};
 use crate::store::{
     FloorRecord, Key, ModuleRecord, PublisherKeyRecord, Record, ReuseRecord, RouteRecord,
@@ -234,5 +235,6 @@ fn module_record(tenant: &TenantName, name: &ModuleName, module: &Module) -> Mod
             concurrency_max: reuse.concurrency_max,
             memory_bytes_max: reuse.memory_bytes_max,
         }),
+        grants: module.grants.as_deref().map(grants::record),
     }
 }

@@ -122,6 +122,7 @@ mod tests {
             active_version: 2,
             highest_version: 2,
             reuse,
+            grants: None,
             versions: vec![version(1, World::Proxy02), version(2, World::Service03)],
         };
         let settings = TenantSettings {

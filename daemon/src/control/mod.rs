@@ -11,6 +11,7 @@ mod compile;
 mod crashes;
 mod dry_run;
 mod edit;
+mod grants;
 mod instances;
 mod jobs;
 pub mod logs;
@@ -20,6 +21,7 @@ mod places;
 mod plane;
 mod pressure;
 mod restore;
+mod services;
 mod sockets;
 mod state;
 mod supervise;
@@ -44,12 +46,14 @@ use crate::confine::{Orders, Strictness};
 use crate::engine::EngineShape;
 use crate::link::ArtifactName;
 use crate::metrics::Metrics;
+use crate::storage::Storage;
 use crate::store::{Health, Store, blobs::Blobs};
 use crashes::Crashes;
 use jobs::Jobs;
 use logs::LogRings;
 use places::UploadPlaces;
 use state::{NameArtifacts, State};
+
 use supervise::Supervisor;
 
 pub use node::{Node, NodeError, Started};
@@ -91,6 +95,8 @@ pub struct Control {
     /// Held for as long as it takes to look one tenant up.
     crashes: std::sync::Mutex<Crashes>,
     logs: LogRings,
+    /// What guests keep.
+    storage: Storage,
     collect: Notify,
     tracker: TaskTracker,
 }

@@ -33,6 +33,7 @@ use crate::engine::{BoxFigures, EngineShape, ShapeError};
 use crate::link::{FILES_MAX, WorkerStart};
 use crate::metrics::Metrics;
 use crate::startup_code::StartupCode;
+use crate::storage::Storage;
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions};
 
@@ -216,6 +217,7 @@ impl Node {
             metrics,
             crashes: std::sync::Mutex::default(),
             logs: LogRings::new(std::time::SystemTime::now(), shutdown.clone()),
+            storage: Storage::at(data.join("storage")),
             collect: Notify::new(),
             tracker: TaskTracker::new(),
             config,

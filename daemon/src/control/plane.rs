@@ -6,9 +6,9 @@ use std::time::Duration;
 use control_api::error::PlaneError;
 use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
 use control_api::view::{
-    AuditEntry, InstanceUse, Job, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest,
-    Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite, Tenant,
-    TenantWrite, UploadDryRun, Usage, Written,
+    AuditEntry, Grants, InstanceUse, Job, Module, ModuleVersion, NodeState, NodeStatus, Page,
+    PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite,
+    Tenant, TenantWrite, UploadDryRun, Usage, Written,
 };
 use edge_config::{HostPattern, KeyId, ModuleName, RouteId, TenantName};
 
@@ -123,6 +123,9 @@ impl ControlPlane for Control {
         let now = self.now_s();
         let memory_mib_max = self.instance_memory_mib_max();
         let guest_memory_mib_max = self.guest_memory_bytes_max >> 20;
+        if self.read().tenants.get(tenant).is_none() {
+            self.forget_kept(tenant).await?;
+        }
         let name = tenant.clone();
         let written = self
             .change(&caller, move |state| {
@@ -212,7 +215,7 @@ impl ControlPlane for Control {
         })
         .await?;
         self.forget_tenant(tenant);
-        Ok(())
+        self.forget_kept(tenant).await
     }
 
     async fn usage(&self, tenant: &TenantName) -> Result<Usage, PlaneError> {
@@ -414,6 +417,26 @@ impl ControlPlane for Control {
             .version(version)
             .ok_or_else(|| version_not_found(module, version, &found.value))?;
         Ok(revised(found.revision, views::version(kept)))
+    }
+
+    async fn module_grants(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<Grants>, PlaneError> {
+        self.grants(tenant, module)
+    }
+
+    async fn put_module_grants(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        write: Grants,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Grants>, Written), PlaneError> {
+        self.set_grants(tenant, module, write, precondition, &caller)
+            .await
     }
 
     async fn module_instances(

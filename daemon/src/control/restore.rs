@@ -6,6 +6,7 @@ use std::str::FromStr;
 use edge_config::{LimitOverrides, Limits, RouteId};
 
 use super::edit::Edit;
+use super::grants;
 use super::state::{Module, PublisherKey, RouteTarget, State, TenantSettings, Version};
 use crate::link::{Reuse, World};
 use crate::store::{ModuleRecord, Snapshot, TenantRecord, VersionRecord};
@@ -120,6 +121,7 @@ fn module(record: ModuleRecord) -> Result<Module, RestoreError> {
             concurrency_max: reuse.concurrency_max,
             memory_bytes_max: reuse.memory_bytes_max,
         }),
+        grants: record.grants.map(grants::restored).transpose()?,
         versions: record
             .versions
             .into_iter()
@@ -148,7 +150,10 @@ fn version(record: VersionRecord) -> Result<Version, RestoreError> {
     })
 }
 
-fn parse<T: FromStr<Err: Display>>(what: &'static str, text: &str) -> Result<T, RestoreError> {
+pub(super) fn parse<T: FromStr<Err: Display>>(
+    what: &'static str,
+    text: &str,
+) -> Result<T, RestoreError> {
     text.parse().map_err(|error: T::Err| RestoreError {
         what,
         value: text.to_owned(),

@@ -12,7 +12,10 @@ use edge_config::{
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
+use control_api::view::Grants;
+
 use super::edit::Edit;
+use super::grants;
 use crate::artifact::inspect::Inspection;
 use crate::link::{ModuleTarget, Reuse, TableChange, TenantLimits, World};
 
@@ -74,6 +77,8 @@ pub(super) struct Module {
     pub(super) highest_version: u64,
     /// How its instances are used again, as it was asked for; `None` makes a new one for every request.
     pub(super) reuse: Option<Reuse>,
+    /// What its guests are granted; `None` is nothing.
+    pub(super) grants: Option<Box<Grants>>,
     pub(super) versions: Vec<Version>,
 }
 
@@ -176,6 +181,7 @@ impl Tenant {
             waiting_ms_max: limits.waiting_ms_max,
             connections_max: limits.connections_max,
             requests_per_s_max: limits.requests_per_s_max,
+            key_value_calls_per_s_max: limits.key_value_calls_per_s_max,
             requests_burst_max: limits.requests_burst_max,
             request_bytes_per_s_max: limits.request_kib_per_s_max << 10,
             response_bytes_per_s_max: limits.response_kib_per_s_max << 10,
@@ -571,6 +577,7 @@ fn route_change(
             artifact: names.artifact_of(&version.digest),
             world: version.world,
             reuse: module.reuse_of(version),
+            grants: module.grants.as_deref().map(grants::told),
         },
     })
 }

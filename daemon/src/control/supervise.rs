@@ -48,6 +48,8 @@ pub(super) trait Home: Send + Sync + 'static {
     fn worker_changed(&self, worker: Option<(u32, InForce)>);
     /// A fault or an abort ended the worker while these threads were running guests.
     fn worker_crashed(&self, signal: Signal, seats: &[Seated]);
+    /// A new worker's calls on behalf of guests come in here.
+    fn serve_calls(self: Arc<Self>, socket: UnixStream) -> io::Result<()>;
     /// A worker died and is about to be replaced.
     fn worker_restarted(&self);
 }
@@ -290,11 +292,19 @@ impl Supervisor {
         self.standing.send_modify(|standing| standing.pid = pid);
         let (reader, mut writer) =
             split(ours, FrameBounds::CONTROL).map_err(WorkerFailure::Start)?;
-        let mut files: Vec<BorrowedFd<'_>> = vec![self.artifacts.as_fd(), record.as_fd()];
+        let (calls, callers) = UnixStream::pair().map_err(WorkerFailure::Start)?;
+        Arc::clone(home)
+            .serve_calls(calls)
+            .map_err(WorkerFailure::Start)?;
+        let mut files: Vec<BorrowedFd<'_>> =
+            vec![self.artifacts.as_fd(), record.as_fd(), callers.as_fd()];
         files.extend(self.listeners.sockets().iter().map(AsFd::as_fd));
         writer
             .send(&ToWorker::Start(self.start.clone()), &files)
             .await?;
+        // The worker has its own: with its end, those who answer see theirs.
+        drop(files);
+        drop(callers);
         let queue = self.enter(home);
         let mut sending = std::pin::pin!(send_all(writer, queue));
         let mut receiving = std::pin::pin!(self.receive_all(reader, home));
@@ -480,6 +490,9 @@ mod tests {
         fn lines(&self, _lines: Vec<GuestLine>) {}
         fn worker_changed(&self, _worker: Option<(u32, InForce)>) {}
         fn worker_crashed(&self, _signal: Signal, _seats: &[Seated]) {}
+        fn serve_calls(self: Arc<Self>, _socket: UnixStream) -> io::Result<()> {
+            Ok(())
+        }
         fn worker_restarted(&self) {}
     }
 

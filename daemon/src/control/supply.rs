@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, PoisonError};
 
 use control_api::error::PlaneError;
@@ -79,6 +80,10 @@ impl Home for Control {
                 self.metrics.worker_pid(0);
             }
         }
+    }
+
+    fn serve_calls(self: Arc<Self>, socket: UnixStream) -> io::Result<()> {
+        Control::serve_calls(&self, socket)
     }
 
     fn worker_restarted(&self) {

@@ -474,6 +474,7 @@ fn plan_version(
         active_version: number,
         highest_version: number,
         reuse: before.and_then(|before| before.value.reuse),
+        grants: before.and_then(|before| before.value.grants.clone()),
         versions,
     };
     let plan = Plan::new(

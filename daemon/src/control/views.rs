@@ -48,8 +48,13 @@ pub(super) fn module(name: &ModuleName, module: &Module) -> view::Module {
         active_version: module.active_version,
         highest_version: module.highest_version,
         instances: instances(module),
+        grants: grants(module),
         versions: module.versions.iter().rev().map(version).collect(),
     }
+}
+
+pub(super) fn grants(module: &Module) -> view::Grants {
+    module.grants.as_deref().cloned().unwrap_or_default()
 }
 
 pub(super) fn instances(module: &Module) -> view::InstanceUse {
@@ -115,6 +120,7 @@ pub(super) fn audited_module(name: &ModuleName, module: &Module) -> serde_json::
         "name": name,
         "active_version": module.active_version,
         "instances": instances(module),
+        "grants": grants(module),
         "versions": versions,
     })
 }

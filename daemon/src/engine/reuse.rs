@@ -14,7 +14,7 @@ use super::hive::{Hive, Member};
 use super::instance::Live;
 use super::resident::Slot;
 use crate::host::NextRequest;
-use crate::link::{Reuse, World};
+use crate::link::{ModuleGrants, Reuse, World};
 use crate::quota::{Lack, Tenant, TenantMemory};
 
 /// By how much the count and the time of one instance may be below what was chosen: one part in so many. Instances
@@ -26,6 +26,8 @@ pub struct Instances {
     tenant: Arc<Tenant>,
     slot: Arc<Slot>,
     reuse: Reuse,
+    /// What its guests may do: those of other grants are made anew.
+    grants: Option<ModuleGrants>,
     resting: Mutex<Vec<Rested>>,
     /// Those that serve several at once, with the most that each may serve.
     shared: Mutex<Vec<(Arc<Hive>, u64)>>,
@@ -40,8 +42,17 @@ struct Rested {
 impl Instances {
     /// Whether these are what a route needs that serves this.
     #[must_use]
-    pub fn fit(&self, tenant: &Arc<Tenant>, slot: &Arc<Slot>, reuse: Reuse) -> bool {
-        Arc::ptr_eq(&self.tenant, tenant) && Arc::ptr_eq(&self.slot, slot) && self.reuse == reuse
+    pub fn fit(
+        &self,
+        tenant: &Arc<Tenant>,
+        slot: &Arc<Slot>,
+        reuse: Reuse,
+        grants: &Option<ModuleGrants>,
+    ) -> bool {
+        Arc::ptr_eq(&self.tenant, tenant)
+            && Arc::ptr_eq(&self.slot, slot)
+            && self.reuse == reuse
+            && self.grants == *grants
     }
 
     /// The instance that rested shortest, if there is one with at most `memory_bytes_max` bytes of linear memory.
@@ -189,12 +200,19 @@ fn account(tenant: &Arc<TenantMemory>) -> Account {
 impl Resting {
     /// A place for the instances of a module of a tenant.
     #[must_use]
-    pub fn module(&self, tenant: Arc<Tenant>, slot: Arc<Slot>, reuse: Reuse) -> Arc<Instances> {
+    pub fn module(
+        &self,
+        tenant: Arc<Tenant>,
+        slot: Arc<Slot>,
+        reuse: Reuse,
+        grants: Option<ModuleGrants>,
+    ) -> Arc<Instances> {
         let account = account(tenant.memory());
         let instances = Arc::new(Instances {
             tenant,
             slot,
             reuse,
+            grants,
             resting: Mutex::default(),
             shared: Mutex::default(),
             reused: Arc::clone(&self.reused),

@@ -395,6 +395,7 @@ impl Gateway {
             hostcall_bytes_max,
             slice: Arc::clone(&slice),
             clocks: self.clocks,
+            capabilities: Arc::clone(&route.capabilities),
         });
         let start = match shared {
             Some(instances) => Start::Share {

@@ -8,6 +8,7 @@ use super::compute::Habit;
 use super::hosts::Hosts;
 use super::spin::RouteFields;
 use crate::engine::{Instances, Resident, Resting, Slot};
+use crate::host::{Capabilities, Services};
 use crate::link::{ModuleTarget, TableChange, TenantLimits};
 use crate::quota::{Budget, Tenant};
 
@@ -25,6 +26,8 @@ pub struct Route {
     pub habit: Arc<Habit>,
     /// Instances that rest between requests, where they are used again.
     pub instances: Option<Arc<Instances>>,
+    /// What its guests may call, and on whose account.
+    pub capabilities: Arc<Capabilities>,
     /// What its requests are told of it.
     pub(super) fields: RouteFields,
 }
@@ -170,6 +173,7 @@ pub struct TableBuilder {
     /// By tenant and module: all its routes share them, and those that no route serves any more are gone.
     instances: HashMap<(Box<str>, Box<str>), Weak<Instances>>,
     resting: Arc<Resting>,
+    services: Arc<Services>,
     frees: bool,
     memory_bytes_max: u64,
     memory: Arc<Budget>,
@@ -179,12 +183,13 @@ impl TableBuilder {
     /// An empty table; all tenants together may have `memory_bytes_max` bytes of memory for their guests, those of
     /// instances that are `resting` included.
     #[must_use]
-    pub fn new(memory_bytes_max: u64, resting: Arc<Resting>) -> Self {
+    pub fn new(memory_bytes_max: u64, resting: Arc<Resting>, services: Arc<Services>) -> Self {
         Self {
             table: Table::default(),
             tenants: HashMap::new(),
             instances: HashMap::new(),
             resting,
+            services,
             frees: false,
             memory_bytes_max,
             memory: Arc::new(Budget::new(memory_bytes_max)),
@@ -234,13 +239,21 @@ impl TableBuilder {
                     };
                     let slot = resident.slot(target.artifact, target.world);
                     let instances = self.instances(&tenant, &slot, &target);
+                    let module: Arc<str> = target.module.into();
+                    let capabilities = Arc::new(Capabilities::new(
+                        Arc::clone(&tenant),
+                        Arc::clone(&module),
+                        target.grants.unwrap_or_default(),
+                        Arc::clone(&self.services),
+                    ));
                     let route = Route {
                         tenant,
-                        module: target.module.into(),
+                        module,
                         version: target.version,
                         slot,
                         habit: Arc::default(),
                         instances,
+                        capabilities,
                         fields: RouteFields::new(&path),
                     };
                     // At start nothing is loaded before it is asked for: then the table is full.
@@ -280,12 +293,15 @@ impl TableBuilder {
         let reuse = target.reuse?;
         let key = (Box::from(&**tenant.name()), Box::from(&*target.module));
         let known = self.instances.get(&key).and_then(Weak::upgrade);
-        if let Some(known) = known.filter(|known| known.fit(tenant, slot, reuse)) {
+        if let Some(known) = known.filter(|known| known.fit(tenant, slot, reuse, &target.grants)) {
             return Some(known);
         }
-        let instances = self
-            .resting
-            .module(Arc::clone(tenant), Arc::clone(slot), reuse);
+        let instances = self.resting.module(
+            Arc::clone(tenant),
+            Arc::clone(slot),
+            reuse,
+            target.grants.clone(),
+        );
         self.instances.insert(key, Arc::downgrade(&instances));
         Some(instances)
     }

@@ -7,6 +7,7 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
 use super::state::GuestState;
+use super::{key_value, variables};
 
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
@@ -43,6 +44,9 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     wasmtime_wasi::p3::filesystem::add_to_linker(l)?;
     wasmtime_wasi::p3::random::add_to_linker(l)?;
     wasmtime_wasi_http::p3::add_to_linker(l)?;
+    // What Spin adds: offered to all, and refused at the call where it was not granted.
+    key_value::add_to_linker(l)?;
+    variables::add_to_linker(l)?;
     Ok(linker)
 }
 
@@ -55,6 +59,9 @@ pub fn offers(name: &str) -> bool {
     let Some((interface, version)) = name.rsplit_once('@') else {
         return false;
     };
+    if OFFERED_EXACTLY.contains(&name) {
+        return true;
+    }
     OFFERED
         .iter()
         .any(|(line, interfaces)| version_in(version, line) && interfaces.contains(&interface))
@@ -67,6 +74,14 @@ fn version_in(version: &str, line: &str) -> bool {
         .and_then(|rest| rest.strip_prefix('.'))
         .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
 }
+
+/// What is offered in one version only: pre-releases, and packages that have seen no other.
+const OFFERED_EXACTLY: [&str; 4] = [
+    "fermyon:spin/key-value@2.0.0",
+    "fermyon:spin/variables@2.0.0",
+    "spin:key-value/key-value@3.0.0",
+    "spin:variables/variables@3.0.0",
+];
 
 /// What [`linker`] defines; a test holds the two together.
 const OFFERED: [(&str, &[&str]); 2] = [

@@ -3,18 +3,24 @@
 //! Takes an engine, gives a linker; promises that a guest reaches nothing but clocks, random bytes, its own standard
 //! streams and its own request unless a grant says so; never opens a file or a socket for one.
 
+mod capabilities;
 mod clock;
 mod hooks;
+mod key_value;
 mod linker;
 mod program;
+mod services;
 mod state;
 mod stdio;
 #[cfg(test)]
 mod tests;
+mod variables;
 
+pub use capabilities::Capabilities;
 pub use clock::ClockResolution;
 pub(crate) use hooks::Hooks;
 pub use linker::{linker, offers};
 pub(crate) use program::{Program, ProgramInput, ProgramOutput, Written};
+pub use services::Services;
 pub use state::{GuestOptions, GuestState, NextRequest};
 pub use stdio::{GuestLog, GuestStream};

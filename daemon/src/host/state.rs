@@ -7,6 +7,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::capabilities::Capabilities;
 use super::clock::{ClockResolution, GuestMonotonicClock, GuestWallClock};
 use super::hooks::Hooks;
 use super::program::Program;
@@ -22,6 +23,10 @@ const FIELDS_BYTES_MAX: usize = 128 << 10;
 pub struct GuestState {
     output: Arc<Output>,
     clocks: ClockResolution,
+    /// What it may call, and on whose account.
+    pub(super) capabilities: Arc<Capabilities>,
+    /// Key-value stores that it has open.
+    pub(super) open_stores: usize,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
@@ -48,6 +53,8 @@ pub struct GuestOptions {
     pub slice: Arc<Slice>,
     /// How exact its clocks are.
     pub clocks: ClockResolution,
+    /// What it may call, and on whose account.
+    pub capabilities: Arc<Capabilities>,
 }
 
 /// What is another request's own in the state of an instance that serves it.
@@ -76,9 +83,11 @@ impl GuestState {
             hostcall_bytes_max,
             slice,
             clocks,
+            capabilities,
         } = options;
         let output = Output::new(log);
-        let wasi = wasi(&output, clocks).build();
+        let mut wasi = wasi(&output, clocks);
+        let wasi = wasi.envs(&capabilities.grants().environment).build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES_MAX);
         let mut table = ResourceTable::new();
@@ -86,6 +95,8 @@ impl GuestState {
         Self {
             output,
             clocks,
+            capabilities,
+            open_stores: 0,
             wasi,
             http,
             table,
@@ -118,11 +129,17 @@ impl GuestState {
             output,
         } = program;
         self.wasi = wasi(&self.output, self.clocks)
+            .envs(&self.capabilities.grants().environment)
             .envs(&environment)
             .args(&arguments)
             .stdin(input)
             .stdout(output)
             .build();
+    }
+
+    /// Handles that the guest has.
+    pub(super) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 
     /// The request is over, and the instance may serve another.

@@ -11,8 +11,9 @@ use wasmtime_wasi::{WasiView as _, p2, p3};
 
 use super::clock::ClockResolution;
 use super::state::RANDOM_BYTES_MAX;
-use super::{GuestLog, GuestOptions, GuestState, GuestStream};
+use super::{Capabilities, GuestLog, GuestOptions, GuestState, GuestStream, Services};
 use crate::engine::InstanceLimits;
+use crate::link::ModuleGrants;
 use crate::quota::{Budget, TenantMemory};
 
 struct NoLog;
@@ -32,6 +33,12 @@ fn state(resolution_us: u32) -> GuestState {
         hostcall_bytes_max: 1 << 20,
         slice: Arc::default(),
         clocks,
+        capabilities: Arc::new(Capabilities::new(
+            crate::quota::tests::tenant_of_tests(),
+            "module".into(),
+            ModuleGrants::default(),
+            Services::new().0,
+        )),
     })
 }
 

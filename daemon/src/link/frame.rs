@@ -23,6 +23,8 @@ pub(super) const FROM_WORKER_BYTES_MAX: usize = 4 << 20;
 /// The longest payload between control and a compile child, in bytes: an inspection with as many imports and exports,
 /// of names as long, as one may have.
 pub(super) const COMPILE_BYTES_MAX: usize = 1 << 20;
+/// The longest payload between guests' calls and control, in bytes.
+pub(super) const SERVICES_BYTES_MAX: usize = 16 << 20;
 /// Most open files in one frame: the listening sockets of a node.
 pub const FILES_MAX: usize = edge_config::HTTP_SOCKETS_MAX as usize;
 
@@ -45,6 +47,11 @@ impl FrameBounds {
     pub const WORKER: Self = Self {
         received_bytes_max: TO_WORKER_BYTES_MAX,
         sent_bytes_max: FROM_WORKER_BYTES_MAX,
+    };
+    /// Both ends of the link for services: the largest call or reply, and a batch that it was the last of.
+    pub const SERVICES: Self = Self {
+        received_bytes_max: SERVICES_BYTES_MAX,
+        sent_bytes_max: SERVICES_BYTES_MAX,
     };
     /// Both ends of the link to a compile child.
     pub const COMPILE: Self = Self {

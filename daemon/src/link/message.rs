@@ -192,6 +192,19 @@ pub struct ModuleTarget {
     pub world: World,
     /// How its instances are used again; `None` makes a new one for every request.
     pub reuse: Option<Reuse>,
+    /// What its guests may do beyond answering; `None` is nothing.
+    pub grants: Option<ModuleGrants>,
+}
+
+/// What a worker must know of a module's grants. Variables and addresses are control's to give and to refuse.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleGrants {
+    /// Key-value stores of the tenant, by name.
+    pub key_value: Vec<String>,
+    /// Where they may connect to (`edge_config::OutboundPattern`).
+    pub outbound: Vec<String>,
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
 }
 
 /// How the instances of a module serve more than one request each.
@@ -266,6 +279,8 @@ pub struct TenantLimits {
     pub request_body_bytes_max: u64,
     /// In bytes.
     pub response_body_bytes_max: u64,
+    /// Calls of key-value stores a second, in the long run, and at once.
+    pub key_value_calls_per_s_max: u64,
     /// Log bytes a second, in the long run.
     pub log_bytes_per_s_max: u64,
     /// Log bytes at once.

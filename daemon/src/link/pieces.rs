@@ -128,6 +128,7 @@ mod tests {
                 version: u64::MAX,
                 artifact: ArtifactName([255; 32]),
                 world: World::Proxy02,
+                grants: None,
                 reuse: Some(crate::link::Reuse {
                     requests_max: u32::MAX,
                     idle_ms_max: u64::MAX,

@@ -16,7 +16,7 @@ mod quarantine;
 mod refusal;
 mod tenant;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod turns;
 
 /// What [`budget`] counts with.

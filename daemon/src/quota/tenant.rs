@@ -35,6 +35,7 @@ pub struct Tenant {
     memory: Arc<TenantMemory>,
     log: Mutex<TokenBucket>,
     words: Mutex<TokenBucket>,
+    store_calls: Mutex<TokenBucket>,
     bodies: [Mutex<DebtBucket>; 2],
     connections: AtomicU64,
 }
@@ -152,6 +153,7 @@ impl Tenant {
             )),
             log: Mutex::new(TokenBucket::full(limits.log_burst_bytes_max, now)),
             words: Mutex::new(TokenBucket::full(WORD_BURST_BYTES, now)),
+            store_calls: Mutex::new(TokenBucket::full(limits.key_value_calls_per_s_max, now)),
             bodies: rates.map(|burst| Mutex::new(DebtBucket::full(burst, now))),
             connections: AtomicU64::new(0),
             limits: ArcSwap::from_pointee(limits),
@@ -352,6 +354,17 @@ impl Tenant {
         if let Some(count) = self.counts.status_classes.get(class) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts a call of a key-value store; how long until the next is possible where there were too many.
+    #[must_use]
+    pub fn store_wait(&self, now: Instant) -> Option<Duration> {
+        let rate = self.limits.load().key_value_calls_per_s_max;
+        let mut calls = self
+            .store_calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        (!calls.take(1, rate, rate, now)).then(|| calls.wait(1, rate, now))
     }
 
     /// How much of a guest's log line may be kept: its length cut to the line limit, or `None` where the rate is used up,

@@ -27,6 +27,7 @@ fn limits() -> TenantLimits {
         waiting_ms_max: 100,
         connections_max: 2,
         requests_per_s_max: 10,
+        key_value_calls_per_s_max: 10,
         requests_burst_max: 20,
         request_bytes_per_s_max: 1000,
         response_bytes_per_s_max: 1000,
@@ -46,6 +47,11 @@ fn limits() -> TenantLimits {
 fn tenant(limits: TenantLimits, now: Instant) -> Arc<Tenant> {
     let shared = Arc::new(Budget::new(u64::MAX));
     Arc::new(Tenant::new("acme", limits, shared, now))
+}
+
+/// A tenant for tests of other rooms.
+pub(crate) fn tenant_of_tests() -> Arc<Tenant> {
+    tenant(limits(), Instant::now())
 }
 
 fn admitted(entry: Result<Entry, Refused>) -> Admission {

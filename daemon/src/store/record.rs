@@ -53,6 +53,23 @@ pub struct ModuleRecord {
     pub versions: Vec<VersionRecord>,
     /// How its instances are used again, where they are; since version 2.
     pub reuse: Option<ReuseRecord>,
+    /// What its guests are granted, where they are; since version 3.
+    pub grants: Option<GrantsRecord>,
+}
+
+/// What the guests of a module may do beyond answering requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantsRecord {
+    /// Key-value stores of the tenant.
+    pub key_value: Vec<String>,
+    /// Variables of the tenant.
+    pub variables: Vec<String>,
+    /// Where they may connect to.
+    pub outbound: Vec<String>,
+    /// Networks that granted names may lead to.
+    pub networks: Vec<String>,
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
 }
 
 /// How the instances of a module serve more than one request each.
@@ -66,6 +83,17 @@ pub struct ReuseRecord {
     pub concurrency_max: u32,
     /// What an instance may hold after a request to serve another, in bytes.
     pub memory_bytes_max: u64,
+}
+
+/// [`ModuleRecord`] as version 2 had it; its versions were as they are now.
+#[derive(Serialize, Deserialize)]
+struct ModuleRecord2 {
+    tenant: String,
+    module: String,
+    active_version: u64,
+    highest_version: u64,
+    versions: Vec<VersionRecord>,
+    reuse: Option<ReuseRecord>,
 }
 
 /// [`ModuleRecord`] as version 1 had it; its versions were as they are now.
@@ -382,7 +410,7 @@ impl Stored for PublisherKeyRecord {
 
 impl Stored for ModuleRecord {
     const KIND: &'static str = "module";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
     fn key(&self) -> Key {
         Key::Module {
             tenant: self.tenant.clone(),
@@ -390,17 +418,31 @@ impl Stored for ModuleRecord {
         }
     }
     fn upgrade(version: u8, body: &[u8]) -> Option<Result<Self, RecordError>> {
-        (version == 1).then(|| {
-            let old: ModuleRecord1 = body_of(Self::KIND, version, body)?;
-            Ok(Self {
-                tenant: old.tenant,
-                module: old.module,
-                active_version: old.active_version,
-                highest_version: old.highest_version,
-                versions: old.versions,
-                reuse: None,
-            })
-        })
+        match version {
+            1 => Some(
+                body_of(Self::KIND, version, body).map(|old: ModuleRecord1| Self {
+                    tenant: old.tenant,
+                    module: old.module,
+                    active_version: old.active_version,
+                    highest_version: old.highest_version,
+                    versions: old.versions,
+                    reuse: None,
+                    grants: None,
+                }),
+            ),
+            2 => Some(
+                body_of(Self::KIND, version, body).map(|old: ModuleRecord2| Self {
+                    tenant: old.tenant,
+                    module: old.module,
+                    active_version: old.active_version,
+                    highest_version: old.highest_version,
+                    versions: old.versions,
+                    reuse: old.reuse,
+                    grants: None,
+                }),
+            ),
+            _ => None,
+        }
     }
 }
 
@@ -589,9 +631,9 @@ mod tests {
         assert_eq!((module.active_version, module.highest_version), (7, 9));
         assert_eq!(module.versions[0].inspection, [1, 2, 3]);
         assert_eq!(module.reuse, None);
-        // Written again it is of version 2, and the same.
+        // Written again it is of version 3, and the same.
         let new = seal(&module).unwrap();
-        assert_eq!(new[0], 2);
+        assert_eq!(new[0], 3);
         let again: Revised<ModuleRecord> = unseal(&key, &new).unwrap();
         assert_eq!(again.record, module);
 
@@ -599,11 +641,36 @@ mod tests {
             let cut = unseal::<ModuleRecord>(&key, &old[..length]);
             assert!(cut.is_err(), "{length} bytes of {}", old.len());
         }
-        // What version 2 has more is nothing that version 1 may have.
+        // What later versions have more is nothing that version 1 may have.
         let mut long = old;
         long.push(0);
         assert!(matches!(
             unseal::<ModuleRecord>(&key, &long),
+            Err(RecordError::Trailing { bytes: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn a_module_of_version_2_is_read_as_one_without_grants() {
+        let key = Key::Module {
+            tenant: "acme".into(),
+            module: "hello".into(),
+        };
+        let reuse = ReuseRecord {
+            requests_max: 9,
+            idle_ms_max: 8,
+            concurrency_max: 7,
+            memory_bytes_max: 6,
+        };
+        let versions: Vec<VersionRecord> = Vec::new();
+        let body = ("acme", "hello", 7_u64, 9_u64, versions, Some(&reuse));
+        let mut old = postcard::to_extend(&body, vec![2, 5, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let read: Revised<ModuleRecord> = unseal(&key, &old).unwrap();
+        assert_eq!(read.record.reuse, Some(reuse));
+        assert_eq!(read.record.grants, None);
+        old.push(0);
+        assert!(matches!(
+            unseal::<ModuleRecord>(&key, &old),
             Err(RecordError::Trailing { bytes: 1, .. })
         ));
     }

@@ -25,7 +25,7 @@ use crate::gateway::{
     Acceptor, Buffers, Compute, Gateway, GatewayParts, LineSender, Settings, TableBuilder,
     TrustedProxies,
 };
-use crate::host::{ClockResolution, linker};
+use crate::host::{ClockResolution, Services, linker};
 use crate::link::flight::FlightRecord;
 use crate::link::{
     self, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter, ToControl, ToWorker,
@@ -93,9 +93,12 @@ async fn run() -> Result<(), WorkerError> {
         return Err(WorkerError::NoStart);
     };
     let mut files = files.into_iter();
-    let (Some(artifacts), Some(record)) = (files.next(), files.next()) else {
+    let (Some(artifacts), Some(record), Some(calls)) = (files.next(), files.next(), files.next())
+    else {
         return Err(WorkerError::NoStart);
     };
+    let (answers, calls) =
+        split(UnixStream::from(calls), FrameBounds::SERVICES).map_err(WorkerError::NoLink)?;
     logging::start(&start.log_level, start.log_json, "worker");
     raise_descriptor_limit();
     // Afterwards no file may be opened.
@@ -126,6 +129,8 @@ async fn run() -> Result<(), WorkerError> {
     })
     .map_err(WorkerError::Thread)?;
     let resting = Arc::<Resting>::default();
+    let (services, asked) = Services::new();
+    tokio::spawn(Arc::clone(&services).run(asked, answers, calls));
     let trusted = TrustedProxies::parse(&start.trusted_proxies);
     let gateway = Arc::new(Gateway::new(GatewayParts {
         resident: Arc::clone(&resident),
@@ -157,6 +162,7 @@ async fn run() -> Result<(), WorkerError> {
         clock,
         record,
         in_force,
+        services,
     };
     let sockets = files.collect();
     let outcome = worker
@@ -188,6 +194,7 @@ struct Worker {
     clock: Arc<VirtualClock>,
     record: FlightRecord,
     in_force: InForce,
+    services: Arc<Services>,
 }
 
 impl Worker {
@@ -199,8 +206,11 @@ impl Worker {
         sockets: Vec<OwnedFd>,
         mut startup_code: Option<StartupCode>,
     ) -> Result<(), WorkerError> {
-        let mut builder =
-            TableBuilder::new(start.guest_memory_bytes_max, Arc::clone(&self.resting));
+        let mut builder = TableBuilder::new(
+            start.guest_memory_bytes_max,
+            Arc::clone(&self.resting),
+            Arc::clone(&self.services),
+        );
         // Of a table that comes in pieces: whether it is whole, and its changes so far.
         let mut coming = (false, Vec::new());
         let mut sockets = Some(sockets);

@@ -10,13 +10,17 @@ mod host_pattern;
 mod hostname;
 mod key_id;
 mod label;
+mod outbound;
 mod path_prefix;
 mod route_id;
+mod store_name;
 
 pub use digest::{Digest, DigestError};
 pub use host_pattern::{HostPattern, HostPatternError};
 pub use hostname::{Hostname, HostnameError};
 pub use key_id::{KeyId, KeyIdError};
 pub use label::{LabelError, LabelKind, ModuleName, NodeName, TenantName};
+pub use outbound::{OutboundPattern, OutboundPatternError};
 pub use path_prefix::{PathPrefix, PathPrefixError};
 pub use route_id::{RouteId, RouteIdError};
+pub use store_name::{StoreName, StoreNameError};

@@ -144,7 +144,12 @@ fn the_world_is_told_by_release_versions_only() {
     assert_eq!(world(&["wasi:http/incoming-handler@0.2.x"]), None);
     assert_eq!(world(&["wasi:http/incoming-handler@0.20.0"]), None);
     assert_eq!(world(&["wasi:http/incoming-handler"]), None);
-    assert_eq!(world(&["wasi:cli/run@0.2.0"]), None);
+    assert_eq!(world(&["wasi:cli/run@0.2.0"]), Some(World::Command02));
+    assert_eq!(
+        world(&["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.0"]),
+        Some(World::Proxy02)
+    );
+    assert_eq!(world(&["wasi:cli/run@0.2.0-rc-2023-11-10"]), None);
     assert_eq!(world(&[]), None);
 }
 

@@ -132,6 +132,12 @@ fn every_kind_of_record_comes_back_with_its_revision() {
             inspection: (0..100_000).map(|n: u32| n.to_le_bytes()[0]).collect(),
             ..VersionRecord::default()
         }],
+        grants: Some(GrantsRecord {
+            key_value: vec!["default".into()],
+            outbound: vec!["https://example.com".into()],
+            environment: vec![("A".into(), "b".into())],
+            ..GrantsRecord::default()
+        }),
         reuse: Some(ReuseRecord {
             requests_max: 128,
             idle_ms_max: 60_000,

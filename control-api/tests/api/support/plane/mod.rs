@@ -290,6 +290,26 @@ impl ControlPlane for MemoryPlane {
         self.lock().module_version(tenant, module, version)
     }
 
+    async fn module_grants(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<Grants>> {
+        self.lock().grants(tenant, module)
+    }
+
+    async fn put_module_grants(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        write: Grants,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Grants>, Written)> {
+        let mut state = self.lock();
+        state.put_grants(tenant, module, write, precondition, caller)
+    }
+
     async fn module_instances(
         &self,
         tenant: &TenantName,

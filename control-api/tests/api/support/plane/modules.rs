@@ -33,6 +33,43 @@ impl State {
         })
     }
 
+    pub(super) fn grants(
+        &self,
+        tenant: &TenantName,
+        module: &ModuleName,
+    ) -> Result<Revised<Grants>> {
+        let module = self.owner(tenant)?.module(tenant, module)?;
+        Ok(Revised {
+            revision: module.revision,
+            value: module.value.grants.clone(),
+        })
+    }
+
+    pub(super) fn put_grants(
+        &mut self,
+        tenant: &TenantName,
+        module: &ModuleName,
+        write: Grants,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Grants>, Written)> {
+        let there = self.owner(tenant)?.module(tenant, module)?;
+        holds(precondition, Some(there.revision))?;
+        write.check()?;
+        if there.value.grants == write {
+            return Ok((self.grants(tenant, module)?, Written::Unchanged));
+        }
+        let mut after = there.value.clone();
+        after.grants = write;
+        let after = Revised {
+            revision: self.record(caller, "module.grants", tenant, module.to_string()),
+            value: after,
+        };
+        let modules = &mut self.owner_mut(tenant)?.modules;
+        modules.insert(module.clone(), after);
+        Ok((self.grants(tenant, module)?, Written::Updated))
+    }
+
     pub(super) fn instances(
         &self,
         tenant: &TenantName,

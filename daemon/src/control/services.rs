@@ -1,0 +1,193 @@
+//! What control does for guests: it answers a worker's calls on their behalf.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use control_api::error::PlaneError;
+use edge_config::TenantName;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Control, blocking};
+use crate::link::services::{Ask, BATCH_MAX, Call, Fault, Given, Reply, StoreOp, batches};
+use crate::link::{FrameBounds, FrameError, LinkReader, LinkWriter, split};
+use crate::storage::{Allowance, Kept, Reader};
+
+impl Control {
+    /// Serves one worker's calls on a thread of its own, until the worker is gone: reads look at the disk there, and
+    /// never hold back the API.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub(super) fn serve_calls(self: &Arc<Self>, socket: UnixStream) -> std::io::Result<()> {
+        let me = Arc::clone(self);
+        let serve = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .build();
+            let served = runtime.map_err(FrameError::Io).and_then(|runtime| {
+                runtime.block_on(async {
+                    let (reader, writer) = split(socket, FrameBounds::SERVICES)?;
+                    Calls::new(&me).serve(reader, writer).await
+                })
+            });
+            match served {
+                Ok(()) | Err(FrameError::Closed) => {}
+                Err(error) => tracing::error!(%error, "the link for guests' calls broke"),
+            }
+        };
+        std::thread::Builder::new()
+            .name("services".to_owned())
+            .spawn(serve)
+            .map(drop)
+    }
+
+    /// Removes what a tenant kept. Called when it is gone, and before one of its name comes: the node may have ended
+    /// between the two.
+    ///
+    /// # Errors
+    /// [`PlaneError::StoreUnavailable`] where that cannot be made durable.
+    pub(super) async fn forget_kept(&self, tenant: &TenantName) -> Result<(), PlaneError> {
+        let me = self.me();
+        let tenant = tenant.clone();
+        let (sender, done) = oneshot::channel();
+        blocking(move || {
+            let tell = move |outcome| drop(sender.send(outcome));
+            match me.as_ref().map(|me| me.storage.kept(tenant.as_str())) {
+                None => {}
+                Some(Ok(Kept { keys: 0, bytes: 0 })) => tell(Ok(Given::Done)),
+                Some(Ok(_)) => {
+                    if let Some(me) = me {
+                        me.storage.forget(tenant.as_str(), Box::new(tell));
+                    }
+                }
+                Some(Err(fault)) => tell(Err(fault)),
+            }
+        })
+        .await?;
+        match done.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(PlaneError::StoreUnavailable),
+        }
+    }
+
+    /// What a tenant may keep; nothing where there is no such tenant.
+    fn allowance(&self, tenant: &str) -> Option<Allowance> {
+        let tenant: TenantName = tenant.parse().ok()?;
+        let state = self.read();
+        let limits = &state.tenants.get(&tenant)?.limits;
+        Some(Allowance {
+            keys_max: limits.key_value_keys_max,
+            bytes_max: limits.key_value_kib_max << 10,
+            value_bytes_max: limits.key_value_value_kib_max << 10,
+        })
+    }
+}
+
+impl Control {
+    fn variable(&self, _tenant: &str, _module: &str, name: &str) -> Result<Given, Fault> {
+        Err(Fault::NoSuch(format!("no variable {name:?}")))
+    }
+}
+
+/// The calls of one worker.
+struct Calls<'a> {
+    control: &'a Arc<Control>,
+    /// Made when something is first read.
+    reader: Option<Reader>,
+    /// As many as the worker has calls under way.
+    replies: mpsc::UnboundedSender<Reply>,
+    outgoing: Option<mpsc::UnboundedReceiver<Reply>>,
+}
+
+impl<'a> Calls<'a> {
+    fn new(control: &'a Arc<Control>) -> Self {
+        let (replies, outgoing) = mpsc::unbounded_channel();
+        Self {
+            control,
+            reader: None,
+            replies,
+            outgoing: Some(outgoing),
+        }
+    }
+
+    async fn serve(mut self, mut reader: LinkReader, writer: LinkWriter) -> Result<(), FrameError> {
+        let sending = send_all(self.outgoing.take(), writer);
+        let receiving = async {
+            loop {
+                let (calls, _) = reader.receive::<Vec<Call>>().await?;
+                for call in calls {
+                    self.take(call);
+                }
+                // A worker that asks without end must not keep what is done from being told.
+                tokio::task::yield_now().await;
+            }
+        };
+        futures_util::future::try_join(sending, receiving)
+            .await
+            .map(|((), ())| ())
+    }
+
+    fn take(&mut self, call: Call) {
+        let Call {
+            id,
+            tenant,
+            module,
+            ask,
+        } = call;
+        let result = match ask {
+            Ask::Store { store, op } => match self.store(id, tenant, store, op) {
+                Some(result) => result,
+                None => return,
+            },
+            Ask::Variable { name } => self.control.variable(&tenant, &module, &name),
+        };
+        // Nobody takes replies once the link is gone.
+        let _ = self.replies.send(Reply { id, result });
+    }
+
+    /// What came of an operation; `None` where that is told when it is durable.
+    fn store(
+        &mut self,
+        id: u64,
+        tenant: String,
+        store: String,
+        op: StoreOp,
+    ) -> Option<Result<Given, Fault>> {
+        let Some(allowed) = self.control.allowance(&tenant) else {
+            return Some(Err(Fault::NoSuch("the tenant is gone".to_owned())));
+        };
+        if op.writes() {
+            let replies = self.replies.clone();
+            let done = move |result| {
+                let _ = replies.send(Reply { id, result });
+            };
+            let storage = &self.control.storage;
+            storage.write(&tenant, &store, op, allowed, Box::new(done));
+            return None;
+        }
+        if self.reader.is_none() {
+            match self.control.storage.reader() {
+                Ok(reader) => self.reader = Some(reader),
+                Err(fault) => return Some(Err(fault)),
+            }
+        }
+        self.reader.as_ref()?.read(&tenant, &store, &op)
+    }
+}
+
+async fn send_all(
+    replies: Option<mpsc::UnboundedReceiver<Reply>>,
+    mut writer: LinkWriter,
+) -> Result<(), FrameError> {
+    let Some(mut replies) = replies else {
+        return Ok(());
+    };
+    let mut batch = Vec::new();
+    while replies.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let bytes = |reply: &Reply| reply.result.as_ref().map_or(0, Given::bytes);
+        for replies in batches(std::mem::take(&mut batch), bytes) {
+            writer.send(&replies, &[]).await?;
+        }
+    }
+    Ok(())
+}

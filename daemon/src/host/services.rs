@@ -1,0 +1,121 @@
+//! The worker's end of the link for services: guests' calls go out in batches, replies find who waits for them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::link::services::{Ask, BATCH_MAX, CALL_BYTES_MAX, Call, Fault, Given, Reply, batches};
+use crate::link::{FrameError, LinkReader, LinkWriter};
+
+/// Most calls under way, of all guests of a worker: what waits for a place waits in the guest.
+const UNDER_WAY_MAX: usize = 1024;
+
+type Waiting = HashMap<u64, oneshot::Sender<Result<Given, Fault>>>;
+
+/// Where guests' calls go.
+pub struct Services {
+    outgoing: mpsc::Sender<Call>,
+    waiting: Mutex<Waiting>,
+    places: Semaphore,
+    next_id: AtomicU64,
+}
+
+impl Services {
+    /// The end for guests, and what [`Self::run`] takes.
+    #[must_use]
+    pub fn new() -> (Arc<Self>, mpsc::Receiver<Call>) {
+        let (outgoing, calls) = mpsc::channel(UNDER_WAY_MAX);
+        let services = Self {
+            outgoing,
+            waiting: Mutex::default(),
+            places: Semaphore::new(UNDER_WAY_MAX),
+            next_id: AtomicU64::new(0),
+        };
+        (Arc::new(services), calls)
+    }
+
+    /// Asks control for something on behalf of a guest.
+    ///
+    /// # Errors
+    /// [`Fault`]; [`Fault::Unavailable`] where there is no control to ask.
+    ///
+    /// # Cancel safety
+    /// Dropped, nobody waits for the reply; what was asked for may be done or not.
+    pub async fn call(&self, tenant: &str, module: &str, ask: Ask) -> Result<Given, Fault> {
+        let gone = || Fault::Unavailable("the node is going down".to_owned());
+        let bytes = ask.bytes();
+        if bytes > CALL_BYTES_MAX {
+            return Err(Fault::Refused(format!(
+                "{bytes} bytes in one call; allowed: {CALL_BYTES_MAX}"
+            )));
+        }
+        let _place = self.places.acquire().await.map_err(|_| gone())?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (sender, reply) = oneshot::channel();
+        self.waiting().insert(id, sender);
+        let _entry = Entry { services: self, id };
+        let call = Call {
+            id,
+            tenant: tenant.to_owned(),
+            module: module.to_owned(),
+            ask,
+        };
+        self.outgoing.send(call).await.map_err(|_| gone())?;
+        reply.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Carries calls and replies until the link ends.
+    pub async fn run(
+        self: Arc<Self>,
+        mut calls: mpsc::Receiver<Call>,
+        mut reader: LinkReader,
+        mut writer: LinkWriter,
+    ) {
+        let send = async {
+            let mut batch = Vec::new();
+            while calls.recv_many(&mut batch, BATCH_MAX).await > 0 {
+                for calls in batches(std::mem::take(&mut batch), |call| call.ask.bytes()) {
+                    writer.send(&calls, &[]).await?;
+                }
+            }
+            Ok::<_, FrameError>(())
+        };
+        let receive = async {
+            loop {
+                let (replies, _) = reader.receive::<Vec<Reply>>().await?;
+                let mut waiting = self.waiting();
+                for Reply { id, result } in replies {
+                    // Whoever gave up has taken its entry away.
+                    if let Some(sender) = waiting.remove(&id) {
+                        drop(sender.send(result));
+                    }
+                }
+            }
+        };
+        let ended: Result<((), ()), FrameError> =
+            futures_util::future::try_join(send, receive).await;
+        if let Err(error) = ended {
+            tracing::debug!(%error, "the link for services ended");
+        }
+        calls.close();
+        self.waiting().clear();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call under way.
+struct Entry<'a> {
+    services: &'a Services,
+    id: u64,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.services.waiting().remove(&self.id);
+    }
+}
