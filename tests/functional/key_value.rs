@@ -202,3 +202,64 @@ fn a_tenant_that_comes_again_finds_nothing_of_the_one_before() {
         assert_eq!(ask(&edge, &format!("{place}/get?key=a")).await, ill("none"));
     });
 }
+
+#[test]
+fn both_drafts_of_wasi_keyvalue_reach_the_same_stores() {
+    run(async {
+        let edge = NODE.edge().await;
+        let drafts = edge.tenant("drafts").await;
+        for guest in ["keeps-draft", "keeps-draft2"] {
+            drafts.guest(guest).await;
+            let denied = ask(&edge, &format!("{guest}.drafts.test/get?key=a")).await;
+            assert!(denied.1.contains("AccessDenied"), "{denied:?}");
+            drafts
+                .grants(guest, json!({"key_value": ["default"]}))
+                .await
+                .unwrap();
+        }
+        let older = async |rest: &str| ask(&edge, &format!("keeps-draft.drafts.test{rest}")).await;
+        let newer = async |rest: &str| ask(&edge, &format!("keeps-draft2.drafts.test{rest}")).await;
+        assert_eq!(older("/set?key=a&value=1").await, well("set"));
+        assert_eq!(newer("/get?key=a").await, well("1"));
+        assert_eq!(newer("/exists?key=a").await, well("true"));
+        assert_eq!(older("/increment?key=a&delta=41").await, well("42"));
+        assert_eq!(newer("/increment?key=a&delta=-43").await, well("-1"));
+        assert_eq!(older("/increment?key=a&delta=0").await.0, 418);
+        assert_eq!(
+            older("/many").await.1,
+            r#"[Some(("m1", [49])), None, Some(("m2", [50]))]"#
+        );
+        assert_eq!(
+            newer("/many").await.1,
+            r#"[("m1", Some([49])), ("none", None), ("m2", Some([50]))]"#
+        );
+        assert_eq!(newer("/swap?key=s&value=first").await, well("swapped none"));
+        assert_eq!(
+            newer("/swap?key=s&value=second").await,
+            well("swapped first")
+        );
+        let late = newer("/swap?key=s&value=third&late=1").await;
+        assert_eq!(late, well("not swapped: another came first"));
+        assert_eq!(older("/keys").await, well("a s"));
+        assert_eq!(newer("/keys").await, well("a s"));
+        assert_eq!(newer("/delete?key=s").await, well("deleted"));
+        assert_eq!(older("/keys").await, well("a"));
+    });
+}
+
+#[test]
+fn a_thousand_increments_at_once_from_many_instances_lose_none() {
+    run(async {
+        let edge = NODE.edge().await;
+        let many = keeper(&edge, "many", "keeps-draft2").await;
+        many.limit(json!({"concurrent_requests_max": 100, "waiting_requests_max": 1000, "waiting_ms_max": 60_000, "request_deadline_ms_max": 60_000, "response_head_ms_max": 60_000})).await;
+        let place = "keeps-draft2.many.test/increment?key=n";
+        let asked = (0..1000).map(|_| async {
+            let answer = edge.get(place).await;
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+        });
+        futures_util::future::join_all(asked).await;
+        let get = "keeps-draft2.many.test/get?key=n";
+        assert_eq!(ask(&edge, get).await, well("1000"));
+    });
+}

@@ -7,7 +7,7 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
 use super::state::GuestState;
-use super::{key_value, variables};
+use super::{key_value, variables, wasi_keyvalue};
 
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
@@ -47,6 +47,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     // What Spin adds: offered to all, and refused at the call where it was not granted.
     key_value::add_to_linker(l)?;
     variables::add_to_linker(l)?;
+    wasi_keyvalue::add_to_linker(l)?;
     Ok(linker)
 }
 
@@ -76,11 +77,17 @@ fn version_in(version: &str, line: &str) -> bool {
 }
 
 /// What is offered in one version only: pre-releases, and packages that have seen no other.
-const OFFERED_EXACTLY: [&str; 4] = [
+const OFFERED_EXACTLY: [&str; 10] = [
     "fermyon:spin/key-value@2.0.0",
     "fermyon:spin/variables@2.0.0",
     "spin:key-value/key-value@3.0.0",
     "spin:variables/variables@3.0.0",
+    "wasi:keyvalue/atomics@0.2.0-draft",
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+    "wasi:keyvalue/batch@0.2.0-draft",
+    "wasi:keyvalue/batch@0.2.0-draft2",
+    "wasi:keyvalue/store@0.2.0-draft",
+    "wasi:keyvalue/store@0.2.0-draft2",
 ];
 
 /// What [`linker`] defines; a test holds the two together.
