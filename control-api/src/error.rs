@@ -3,7 +3,7 @@
 //! [`PlaneError`] knows nothing of HTTP; the problem room turns it, in one exhaustive match, into the
 //! RFC 9457 [`Problem`] that clients see. Messages state what was wrong, with which value, and what is allowed.
 
-use edge_config::{Digest, HostPattern, KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{CertificateName, Digest, HostPattern, KeyId, ModuleName, RouteId, TenantName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -55,6 +55,12 @@ pub enum PlaneError {
     /// No such publisher key.
     #[error("tenant `{tenant}` trusts no key `{kid}`")]
     KeyNotFound { tenant: TenantName, kid: KeyId },
+    /// No such certificate.
+    #[error("tenant `{tenant}` has no certificate `{certificate}`")]
+    CertificateNotFound {
+        tenant: TenantName,
+        certificate: CertificateName,
+    },
     /// No such job, or forgotten.
     #[error("there is no job `{job}`; finished jobs are kept for a while only")]
     JobNotFound { job: String },
@@ -73,6 +79,9 @@ pub enum PlaneError {
     /// A value in the body is not allowed.
     #[error("`{field}`: {why}")]
     InvalidValue { field: String, why: String },
+    /// A certificate or its key that cannot be used.
+    #[error("`{field}`: {why}")]
+    CertificateUnusable { field: &'static str, why: String },
     /// A count quota is reached.
     #[error("`{limit}` is reached: {most} allowed")]
     LimitReached { limit: &'static str, most: u64 },

@@ -22,5 +22,6 @@ mod routing;
 mod settings;
 mod statements;
 mod storage;
+mod tls;
 mod tokens;
 mod workers;

@@ -5,6 +5,7 @@
 //! key unless that is what was asked for.
 
 mod audit;
+mod certificate;
 mod context;
 mod deploy;
 mod failure;
@@ -65,6 +66,9 @@ enum Command {
     /// Whose signatures a tenant trusts
     #[command(subcommand)]
     Key(key::Command),
+    /// What hostnames are served with over TLS
+    #[command(subcommand)]
+    Certificate(certificate::Command),
     /// Sign a component, upload it, route a hostname to it
     Deploy(deploy::Arguments),
     /// Modules, their versions, uploads under way
@@ -134,6 +138,7 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Tenant(command) => tenant::run(context, command).await,
         Command::Key(command) => key::run(context, command).await,
+        Command::Certificate(command) => certificate::run(context, command).await,
         Command::Deploy(arguments) => deploy::run(context, arguments).await,
         Command::Module(command) => module::run(context, command).await,
         Command::Route(command) => route::run(context, command).await,

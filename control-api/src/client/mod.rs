@@ -4,6 +4,7 @@
 //! types, problems as [`Problem`], answers read within bounds. Never follows redirects, never uses a proxy: a token goes
 //! where it was meant to go.
 
+mod certificates;
 mod error;
 mod events;
 mod node;

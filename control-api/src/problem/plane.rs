@@ -16,6 +16,7 @@ impl From<&PlaneError> for Answer {
             E::VersionNotFound { .. } => answer(Kind::VersionNotFound),
             E::RouteNotFound { .. } => answer(Kind::RouteNotFound),
             E::KeyNotFound { .. } => answer(Kind::KeyNotFound),
+            E::CertificateNotFound { .. } => answer(Kind::CertificateNotFound),
             E::JobNotFound { .. } => answer(Kind::JobNotFound),
 
             E::RevisionMismatch { current, .. } => {
@@ -25,6 +26,9 @@ impl From<&PlaneError> for Answer {
             E::AlreadyThere { current } => answer(Kind::AlreadyThere).with("current", *current),
             E::InvalidValue { field, .. } => {
                 answer(Kind::ValueInvalid).with("field", field.as_str())
+            }
+            E::CertificateUnusable { field, .. } => {
+                answer(Kind::CertificateUnusable).with("field", *field)
             }
             E::LimitReached { limit, most } => answer(Kind::LimitReached)
                 .with("limit", *limit)

@@ -5,6 +5,7 @@
 //! its end even where the client hangs up. Never decides anything that the plane should.
 
 mod access;
+mod certificates;
 mod conditions;
 mod connection;
 mod envelope;
@@ -162,6 +163,12 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(logs::logs))
         .routes(routes!(keys::list))
         .routes(routes!(keys::show, keys::put, keys::delete))
+        .routes(routes!(certificates::list))
+        .routes(routes!(
+            certificates::show,
+            certificates::put,
+            certificates::delete
+        ))
         .routes(routes!(modules::list))
         .routes(routes!(modules::show, upload::put, modules::delete))
         .routes(routes!(modules::version))

@@ -2,12 +2,14 @@
 //!
 //! Views are not stored and not acted on: records live in the daemon's store, domain types in its control room.
 
+mod certificate;
 mod instances;
 mod module;
 mod node;
 mod route;
 mod tenant;
 
+pub use certificate::*;
 pub use instances::*;
 pub use module::*;
 pub use node::*;

@@ -96,6 +96,8 @@ pub struct Usage {
     pub routes: u64,
     /// Publisher keys trusted.
     pub publisher_keys: u64,
+    /// Certificates kept.
+    pub certificates: u64,
     /// Bytes of components kept (shared ones counted in full).
     pub component_bytes: u64,
     /// Log bytes dropped by the rate limit.

@@ -12,6 +12,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use rustls::SignatureScheme;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use wasmtime_wasi_http::WasiBody;
@@ -28,6 +29,7 @@ use super::request_head::{authority_of, declared_bytes, header_bytes, is_target_
 use super::respond::{REASON, refuse, stamp};
 use super::response_head::head_of;
 use super::table::{Route, Table};
+use super::tls::Served;
 use crate::engine::{InstanceLimits, Loaded, Resident, Resting, Slice, Start, Ticker};
 use crate::host::{ClockResolution, GuestLog, GuestOptions, GuestState, NextRequest};
 use crate::quota::{Admission, Ask, Charge, Connected, Entry, Refusal, Refused, RunQueue, Tenant};
@@ -36,6 +38,8 @@ use crate::quota::{Admission, Ask, Charge, Connected, Entry, Refusal, Refused, R
 pub struct Peer {
     /// The other end.
     pub(super) client: Client,
+    /// Over TLS, the certificate that the client was shown.
+    pub(super) certificate: Option<Arc<Served>>,
     /// The fields of a head may take this many bytes.
     pub header_bytes_max: usize,
     /// The guests of the thread that the connection lives on.
@@ -160,6 +164,15 @@ impl Gateway {
         self.table.store(Arc::new(table));
     }
 
+    /// The certificate that a server name gets now.
+    pub(super) fn certificate(
+        &self,
+        name: &str,
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<Served>> {
+        self.table.load().certificate(name, schemes).cloned()
+    }
+
     /// Guests alive now.
     #[must_use]
     pub fn instances(&self) -> u64 {
@@ -252,8 +265,7 @@ impl Gateway {
         };
         let head_only = request.method() == Method::HEAD;
         let exchange = Arc::new(Exchange::new(Instant::now()));
-        let guest_request =
-            self.guest_request(request, authority, &peer.client, &admission, &exchange);
+        let guest_request = self.guest_request(request, authority, peer, &admission, &exchange);
         let (start, slice) = self.start(&route, &admission, &log);
         let (sender, head) = oneshot::channel();
         let keep = route.instances.is_some();
@@ -338,10 +350,18 @@ impl Gateway {
                     _ => Refusal::BadRequest,
                 },
             )?;
+        let certificate = peer.certificate.as_deref();
+        // The client has not been shown that this is who it asks for (RFC 9110 §7.4).
+        if certificate.is_some_and(|certificate| !certificate.covers(&host)) {
+            return Err(Refusal::Misdirected);
+        }
         let table = self.table.load();
         let route = table
             .find(&host, request.uri().path())
             .ok_or(Refusal::NoRoute)?;
+        if certificate.is_some_and(|certificate| certificate.tenant() != &**route.tenant.name()) {
+            return Err(Refusal::Misdirected);
+        }
         Ok((Arc::clone(route), authority))
     }
 
@@ -417,14 +437,14 @@ impl Gateway {
         &self,
         request: Request<Incoming>,
         authority: Authority,
-        client: &Client,
+        peer: &Peer,
         admission: &Admission,
         exchange: &Arc<Exchange>,
     ) -> Request<WasiBody> {
         let (mut parts, body) = request.into_parts();
         remove_hop_by_hop(&mut parts.headers);
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            set_forwarded(&mut parts.headers, client, &host);
+            set_forwarded(&mut parts.headers, &peer.client, &host);
         }
         let path = parts
             .uri
@@ -432,7 +452,10 @@ impl Gateway {
             .cloned()
             .unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
+        uri.scheme = Some(match peer.certificate {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        });
         uri.authority = Some(authority);
         uri.path_and_query = Some(path);
         // All three parts are there, so they make a URI.

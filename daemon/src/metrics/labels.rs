@@ -117,6 +117,8 @@ impl From<&PlaneError> for UploadEnd {
             | E::VersionNotFound { .. }
             | E::RouteNotFound { .. }
             | E::KeyNotFound { .. }
+            | E::CertificateNotFound { .. }
+            | E::CertificateUnusable { .. }
             | E::JobNotFound { .. }
             | E::RevisionMismatch { .. }
             | E::RevisionOfNothing { .. }

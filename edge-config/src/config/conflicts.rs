@@ -20,12 +20,17 @@ impl Config {
     /// More sockets than the worker can be handed.
     fn sockets_conflict(&self) -> Option<ConfigError> {
         let threads = self.http.threads;
-        let addresses = u32::try_from(self.http.listen.len()).unwrap_or(u32::MAX);
+        let addresses = self.http.listen.len() + self.https.listen.len();
+        let addresses = u32::try_from(addresses).unwrap_or(u32::MAX);
         (threads.saturating_mul(addresses) > HTTP_SOCKETS_MAX).then(|| ConfigError::Conflict {
             first: "http.threads".to_owned(),
             first_value: threads.to_string(),
             second: "http.listen".to_owned(),
-            second_value: format!("{addresses} addresses"),
+            second_value: if self.https.listen.is_empty() {
+                format!("{addresses} addresses")
+            } else {
+                format!("{addresses} addresses, those of https.listen among them")
+            },
             allowed: format!(
                 "at most {HTTP_SOCKETS_MAX} sockets, which is the first times the number of the second"
             ),
@@ -52,9 +57,14 @@ impl Config {
             .listen
             .iter()
             .map(|address| ("http.listen", *address));
-        let listeners: Vec<_> = std::iter::once(admin).chain(http).collect();
+        let https = self
+            .https
+            .listen
+            .iter()
+            .map(|address| ("https.listen", *address));
+        let listeners: Vec<_> = std::iter::once(admin).chain(http).chain(https).collect();
         let mut conflicts = Vec::new();
-        // At most 17 listeners: see the range of http.listen.
+        // At most 33 listeners: see the ranges of http.listen and https.listen.
         for (index, (second, one)) in listeners.iter().enumerate() {
             for (first, other) in listeners.iter().take(index) {
                 if collide(*one, *other) {

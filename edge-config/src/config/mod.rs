@@ -23,12 +23,14 @@ pub use ip_net::{IpNet, IpNetError};
 pub use read::{COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX};
 pub use render::{config_keys, keys_markdown};
 pub use sections::{
-    Admin, Auth, Compile, Config, Http, Log, Metrics, Node, RawAdmin, RawAuth, RawCompile,
-    RawConfig, RawHttp, RawLog, RawMetrics, RawNode, RawStore, RawUploads, RawWorker, Store,
-    Uploads, Worker,
+    Admin, Auth, Compile, Config, Http, Https, Log, Metrics, Node, RawAdmin, RawAuth, RawCompile,
+    RawConfig, RawHttp, RawHttps, RawLog, RawMetrics, RawNode, RawStore, RawUploads, RawWorker,
+    Store, Uploads, Worker,
 };
 pub use setting::{Fallback, KeyRow};
-pub use words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness};
+pub use words::{
+    Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness, TlsVersion,
+};
 
 use crate::limits::{LimitError, Limits};
 use read::Reading;

@@ -12,7 +12,9 @@ use super::{
     error::ConfigError,
     ip_net::IpNet,
     setting::{Fallback, Input, KeyRow, Setting, Written, Wrong, resolve},
-    words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness},
+    words::{
+        Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness, TlsVersion,
+    },
 };
 use crate::{
     limits::{LimitOverrides, Limits},
@@ -201,6 +203,23 @@ sections! {
         trusted_proxies: Vec<IpNet> = List(&[]), 0..=256;
         /// The longest time that requests in flight get to finish when the node stops.
         drain_ms_max: u32 = Int(30_000), 0..=3_600_000;
+    }
+
+    /// Where guests are served from over TLS, with the certificates that tenants have (`littoral certificate`). Everything
+    /// in `[http]` but `listen` holds for these connections too.
+    https: Https, RawHttps {
+        /// Where it listens; nowhere by default. Each address takes a socket a thread, as those of `http.listen` do: at
+        /// most 128 together.
+        listen: Vec<SocketAddr> = List(&[]), 0..=16;
+        /// The oldest version of TLS that clients may speak.
+        tls_min: TlsVersion = Text("1.2");
+        /// Handshakes under way at once; a connection beyond them is closed.
+        handshakes_max: u32 = Int(1_000), 1..=100_000;
+        /// The longest time from the start of a connection to the end of its handshake.
+        handshake_timeout_ms: u32 = Int(10_000), 100..=60_000;
+        /// Threads that compute handshakes, and as many that sign for them: so many signatures are under way at once. 0
+        /// is two a thread of `http.threads`.
+        handshake_threads: u32 = Int(0), 0..=32;
     }
 
     /// Receiving components.

@@ -332,6 +332,15 @@ choice! {
 }
 
 choice! {
+    /// The oldest version of TLS that clients may speak.
+    TlsVersion, "\"1.2\" or \"1.3\"", "is not a version of TLS that this node speaks",
+    /// RFC 5246, with forward secrecy and authenticated encryption only.
+    Tls12 = "1.2",
+    /// RFC 8446.
+    Tls13 = "1.3",
+}
+
+choice! {
     /// The least severe lines that the daemon logs.
     LogLevel, "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"", "is not a log level",
     /// What needs somebody.
