@@ -25,7 +25,6 @@ fn a_name_gets_its_tenants_certificate_the_exact_one_before_the_wildcard() {
     run(async {
         let edge = NODE.edge().await;
         let (authority, https) = (Authority::new(), edge.https().await);
-        let client = authority.client();
         let acme = edge.tenant("sni-acme").await;
         acme.version("site", 1, component("hello")).await;
         for route in ["*.sni-acme.test/", "sni-acme.test/"] {
@@ -50,14 +49,16 @@ fn a_name_gets_its_tenants_certificate_the_exact_one_before_the_wildcard() {
             ("SHOP.sni-ACME.test", &exact),
             ("sni-other.test", &theirs),
         ] {
-            let mut session = client.connect(https, name).await.unwrap();
+            // A client each: a session that goes on shows no certificate.
+            let mut session = authority.client().connect(https, name).await.unwrap();
             assert_eq!(session.certificate.as_ref(), Some(&expected.der), "{name}");
             let answer = session.get(&format!("{name}/")).await;
             assert_eq!(answer.status(), 200, "{name}: {}", answer.text());
         }
         for name in ["unknown.test", "a.www.sni-acme.test", "127.0.0.1"] {
-            let refused = client.connect(https, name).await.err().unwrap();
-            assert!(refused.contains("UnrecognizedName"), "{name}: {refused}");
+            let refused = authority.client().connect(https, name).await;
+            let refused = refused.err().unwrap();
+            assert!(refused.contains("UnrecognisedName"), "{name}: {refused}");
         }
     });
 }
@@ -129,7 +130,7 @@ fn a_certificate_is_replaced_without_a_dropped_connection_and_forgotten() {
 
         acme.delete_certificate("one").await.unwrap();
         let refused = authority.client().connect(https, "replaced.test").await;
-        assert!(refused.err().unwrap().contains("UnrecognizedName"));
+        assert!(refused.err().unwrap().contains("UnrecognisedName"));
         assert_eq!(before.get("replaced.test/").await.text(), HELLO);
         assert_eq!(
             refusal(acme.delete_certificate("one").await),
@@ -361,7 +362,7 @@ fn without_the_nodes_key_a_certificate_is_kept_and_not_served_until_it_is_put_ag
             .client()
             .connect(edge.https().await, "lost.test")
             .await;
-        assert!(refused.err().unwrap().contains("UnrecognizedName"));
+        assert!(refused.err().unwrap().contains("UnrecognisedName"));
         assert!(edge.log().contains("a certificate cannot be served"));
         let acme = acme.through(edge.client());
         acme.certificate("one", &issued).await.unwrap();
@@ -378,7 +379,7 @@ fn handshakes_are_bounded_in_number_and_time_and_counted() {
     run(async {
         let edge = over_tls(TestEdge::build())
             .set("https.handshakes_max", 1)
-            .set("https.handshake_timeout_ms", 500)
+            .set("https.handshake_timeout_ms", 2000)
             .start()
             .await;
         let (authority, https) = (Authority::new(), edge.https().await);
@@ -392,19 +393,24 @@ fn handshakes_are_bounded_in_number_and_time_and_counted() {
             let series = format!("littoral_tls_handshakes_total{{outcome=\"{outcome}\"}}");
             edge.metric(&series).await
         };
-        // Says nothing, and has the only place for half a second.
+        // Says nothing, and has the only place for two seconds.
         let mut silent = littoral_tests::Wire::to(https).await;
         until("the silent one has its place", async || {
-            let refused = authority
-                .client()
-                .connect(https, "bounded.test")
-                .await
-                .err();
-            (refused.is_some() && count("busy").await > 0.0).then_some(())
+            let under_way = edge.metric("littoral_tls_handshakes_under_way").await;
+            (under_way == 1.0).then_some(())
+        })
+        .await;
+        let refused = authority.client().connect(https, "bounded.test").await;
+        assert!(refused.is_err());
+        until("that is counted", async || {
+            (count("busy").await == 1.0).then_some(())
         })
         .await;
         assert!(silent.rest().await.is_empty());
-        assert_eq!(count("timeout").await, 1.0);
+        until("that is counted", async || {
+            (count("timeout").await == 1.0).then_some(())
+        })
+        .await;
         let answer = until("there is a place again", async || {
             let mut session = authority
                 .client()

@@ -169,7 +169,7 @@ impl TlsClient {
         let stream = TlsConnector::from(config)
             .connect(name, stream)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| format!("{error:?}"))?;
         let (_, session) = stream.get_ref();
         let certificate = self.seen.lock().expect("no test fails here").take();
         Ok(Session {
