@@ -10,11 +10,12 @@ mod quote;
 mod text;
 
 pub use config::{
-    Admin, Auth, COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX, Compile, Config, ConfigError, Fallback,
-    HTTP_SOCKETS_MAX, Hint, Http, Https, IpNet, IpNetError, Issuer, KeyRow, KeysUrl, Log,
-    LogFormat, LogLevel, LoopbackAddr, Metrics, Node, RawAdmin, RawAuth, RawCompile, RawConfig,
-    RawHttp, RawHttps, RawLog, RawMetrics, RawNode, RawStore, RawUploads, RawWorker, SocketPath,
-    Store, Strictness, TlsVersion, Uploads, Worker, config_keys, keys_markdown,
+    ADMIN_SCOPES, Admin, AdminClient, Auth, COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX, Compile,
+    Config, ConfigError, Fallback, HTTP_SOCKETS_MAX, Hint, Http, Https, IpNet, IpNetError, Issuer,
+    KeyRow, KeysUrl, Log, LogFormat, LogLevel, Metrics, Node, RawAdmin, RawAuth, RawCompile,
+    RawConfig, RawHttp, RawHttps, RawLog, RawMetrics, RawNode, RawStore, RawUploads, RawWorker,
+    SocketPath, Store, Strictness, TlsVersion, Uploads, WithoutTls, Worker, config_keys,
+    keys_markdown,
 };
 pub use limits::{LIMIT_TABLE, LimitError, LimitOverrides, LimitRow, Limits, limits_markdown};
 pub use names::{

@@ -126,7 +126,8 @@ fn client(resumes: bool) -> impl Fn(SocketAddr) -> Arc<ClientConfig> {
                 .with_custom_certificate_verifier(Arc::new(Believing))
                 .with_no_client_auth();
             config.resumption = if resumes {
-                Resumption::in_memory_sessions(CERTIFICATES * 4)
+                // Eight to a name.
+                Resumption::in_memory_sessions(CERTIFICATES * 16)
             } else {
                 Resumption::disabled()
             };

@@ -46,6 +46,12 @@ struct Arguments {
     /// A file with the token; without it, LITTORAL_TOKEN holds the token or LITTORAL_TOKEN_FILE names the file
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<std::path::PathBuf>,
+    /// A PEM file with the only authorities to believe, where the node speaks TLS
+    #[arg(long, global = true, env = "LITTORAL_CA_FILE", value_name = "FILE")]
+    ca_file: Option<std::path::PathBuf>,
+    /// A PEM file with a client certificate and its private key, to be known by instead of a token
+    #[arg(long, global = true, env = "LITTORAL_CLIENT_FILE", value_name = "FILE")]
+    client_file: Option<std::path::PathBuf>,
     /// Tables for people, or JSON for programs
     #[arg(long, global = true, value_enum, default_value = "text")]
     output: Output,
@@ -112,7 +118,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    let context = Context::new(arguments.admin, arguments.token_file, arguments.output);
+    let context = Context::new(
+        arguments.admin,
+        arguments.token_file,
+        [arguments.ca_file, arguments.client_file],
+        arguments.output,
+    );
     match arguments.command {
         Command::Keygen(arguments) => keygen::run(&context, arguments),
         Command::Token(command) => token::run(&context, command),

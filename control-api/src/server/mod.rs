@@ -1,6 +1,6 @@
 //! The admin API over HTTP/1.1: axum in front of a [`ControlPlane`].
 //!
-//! Takes connections on loopback, on a Unix socket, or on listeners handed in; promises that every answer carries a
+//! Takes connections on loopback, over TLS from everywhere, on a Unix socket, or on listeners handed in; promises that every answer carries a
 //! request id, every refusal is a problem, access is checked before a body byte is read, and a change that began runs to
 //! its end even where the client hangs up. Never decides anything that the plane should.
 
@@ -22,6 +22,7 @@ mod openapi;
 mod reply;
 mod routes;
 mod tenants;
+mod tls;
 mod upload;
 
 use std::future::Future;
@@ -43,6 +44,7 @@ use crate::problem::{Fault, RequestError};
 use followers::Followers;
 pub use listen::{CONNECTIONS_MAX, HEADER_MS_MAX, ListenError, ListenOptions, Listening, Server};
 pub use openapi::openapi_json;
+pub use tls::{AdminTls, AdminTlsError};
 
 /// Largest JSON body, in bytes, where the configuration says nothing else.
 pub const BODY_JSON_BYTES_MAX: usize = 256 * 1024;

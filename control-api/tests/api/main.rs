@@ -14,5 +14,6 @@ mod listening;
 mod logs;
 mod shapes;
 mod support;
+mod tls;
 mod tokens;
 mod uploads;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, system_clock};
-use control_api::server::{ApiOptions, ListenError as AdminListenError, ListenOptions, Server};
+use control_api::server::{
+    AdminTls, AdminTlsError, ApiOptions, ListenError as AdminListenError, ListenOptions, Server,
+};
 use control_api::view::NodeState;
 use edge_config::{Config, HTTP_SOCKETS_MAX, TlsVersion};
 use rustix::fs::{Mode, OFlags, open};
@@ -90,6 +92,9 @@ pub enum NodeError {
     /// The admin API cannot be served there.
     #[error("the admin API cannot be served")]
     Admin(#[from] AdminListenError),
+    /// The admin API cannot be served over TLS.
+    #[error("the admin API cannot be served over TLS")]
+    AdminTls(#[from] AdminTlsError),
     /// Tokens cannot be checked.
     #[error("the keys that sign tokens cannot be used")]
     Auth(#[from] AuthSetupError),
@@ -482,7 +487,8 @@ fn admin_server(
     if let Some(path) = &control.config.metrics.token_file {
         api.metrics_token = Some(metrics_token(path)?);
     }
-    let listen = ListenOptions::from_config(&control.config);
+    let mut listen = ListenOptions::from_config(&control.config);
+    listen.tls = AdminTls::from_config(&control.config)?.map(Arc::new);
     Ok(Server::bind(listen, api)?)
 }
 

@@ -5,6 +5,7 @@
 //! is allowed. Never reads a file, a variable or the clock, and no key is looked at twice: the
 //! declarations in `sections.rs` are the only place that knows them.
 
+mod admin_client;
 mod conflicts;
 mod error;
 mod ip_net;
@@ -17,6 +18,7 @@ mod words;
 
 use std::ffi::OsString;
 
+pub use admin_client::{ADMIN_SCOPES, AdminClient};
 pub use conflicts::HTTP_SOCKETS_MAX;
 pub use error::{ConfigError, Hint};
 pub use ip_net::{IpNet, IpNetError};
@@ -29,7 +31,7 @@ pub use sections::{
 };
 pub use setting::{Fallback, KeyRow};
 pub use words::{
-    Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness, TlsVersion,
+    Issuer, KeysUrl, LogFormat, LogLevel, SocketPath, Strictness, TlsVersion, WithoutTls,
 };
 
 use crate::limits::{LimitError, Limits};

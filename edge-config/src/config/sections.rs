@@ -9,12 +9,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::Serialize;
 
 use super::{
+    admin_client::AdminClient,
     error::ConfigError,
     ip_net::IpNet,
     setting::{Fallback, Input, KeyRow, Setting, Written, Wrong, resolve},
-    words::{
-        Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness, TlsVersion,
-    },
+    words::{Issuer, KeysUrl, LogFormat, LogLevel, SocketPath, Strictness, TlsVersion, WithoutTls},
 };
 use crate::{
     limits::{LimitOverrides, Limits},
@@ -158,10 +157,22 @@ sections! {
 
     /// The REST API for operators and publishers.
     admin: Admin, RawAdmin {
-        /// Where it listens. Loopback only: it has no TLS.
-        listen: LoopbackAddr = Text("127.0.0.1:7400");
+        /// Where it listens. Beyond loopback only over TLS, unless `without_tls` says otherwise.
+        listen: SocketAddr = Text("127.0.0.1:7400");
         /// A Unix socket on which it listens as well.
         unix_socket: Option<SocketPath> = Unset;
+        /// A PEM file with the certificate chain that `listen` is served with over TLS. It and `tls_key_file` are read again
+        /// every 30 s.
+        tls_chain_file: Option<PathBuf> = Unset;
+        /// A PEM file with the private key of that chain, without a passphrase.
+        tls_key_file: Option<PathBuf> = Unset;
+        /// A PEM file with the authorities whose client certificates are believed, where a request comes without a token.
+        client_authorities_file: Option<PathBuf> = Unset;
+        /// Which of those clients may what. Others are as good as none.
+        clients: Vec<AdminClient> = List(&[]), 0..=64;
+        /// From where tokens are taken in clear text: from this machine alone, or, at the operator's own risk, from
+        /// everywhere.
+        without_tls: WithoutTls = Text("loopback");
         /// The largest JSON body of a request.
         body_json_kib_max: u32 = Int(256), 1..=16_384;
     }
