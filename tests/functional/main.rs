@@ -7,6 +7,7 @@
     reason = "test code: a panic is the message"
 )]
 
+mod admin_tls;
 mod bodies;
 mod capacity;
 mod command_line;
