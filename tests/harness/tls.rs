@@ -1,6 +1,6 @@
 //! TLS as clients see it, with authorities and certificates made on the spot.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use rcgen::{
@@ -15,7 +15,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, HandshakeKind, ProtocolVersion, RootCertStore,
     SignatureScheme, SupportedProtocolVersion,
 };
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::wire::{Answer, Ask, Wire};
@@ -161,11 +161,15 @@ impl TlsClient {
     /// # Errors
     /// The alert of the node, or what the client has against its certificate.
     pub async fn connect(&self, address: SocketAddr, name: &str) -> Result<Session, String> {
+        let stream = TcpStream::connect(address).await;
+        self.shake(stream.map_err(|error| error.to_string())?, name)
+            .await
+    }
+
+    async fn shake(&self, stream: TcpStream, name: &str) -> Result<Session, String> {
         let config = Arc::new(self.config.clone());
         let name = ServerName::try_from(name.to_owned()).expect("a name or an address");
         *self.seen.lock().expect("no test fails here") = None;
-        let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(|error| error.to_string())?;
         let stream = TlsConnector::from(config)
             .connect(name, stream)
             .await
@@ -179,6 +183,24 @@ impl TlsClient {
             certificate,
             wire: Wire::over(stream),
         })
+    }
+
+    /// The same from another address of this machine.
+    ///
+    /// # Errors
+    /// As [`TlsClient::connect`].
+    pub async fn connect_from(
+        &self,
+        source: IpAddr,
+        address: SocketAddr,
+        name: &str,
+    ) -> Result<Session, String> {
+        let socket = TcpSocket::new_v4().map_err(|error| error.to_string())?;
+        let bound = socket.bind(SocketAddr::new(source, 0));
+        bound.map_err(|error| error.to_string())?;
+        let stream = socket.connect(address).await;
+        self.shake(stream.map_err(|error| error.to_string())?, name)
+            .await
     }
 
     /// Asks `host/path` on a connection of its own, for the same name.

@@ -209,9 +209,11 @@ impl Acceptor {
     ) {
         set_nodelay(&stream);
         let find = |name: &str, schemes: &[_]| self.gateway.certificate(name, schemes);
+        let of_many = self.gateway.trusted().trusts(client.ip());
+        let own = (!of_many).then(|| client.ip());
         let secured = tokio::select! {
             // Boxed: gone before the first request comes.
-            secured = Box::pin(self.handshakes.secure(stream, find)) => secured,
+            secured = Box::pin(self.handshakes.secure(stream, own, find)) => secured,
             () = self.closing.cancelled() => None,
         };
         let Some(Secured {

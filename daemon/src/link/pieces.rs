@@ -129,8 +129,10 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::link::signing::SigningKeyId;
     use crate::link::{
-        ArtifactName, FrameBounds, LinkReader, LinkWriter, ModuleTarget, World, split,
+        ArtifactName, CertificateTarget, FrameBounds, LinkReader, LinkWriter, ModuleTarget, World,
+        split,
     };
 
     /// From control to a worker and back.
@@ -194,6 +196,43 @@ mod tests {
         let ((), (routes, pieces)) = tokio::join!(sending, receiving);
         assert_eq!(routes, 100_000);
         assert!(pieces > 1);
+    }
+
+    /// A frame of as many certificates as routes would be longer than a worker takes.
+    #[tokio::test]
+    async fn the_longest_certificates_fit_the_link() {
+        let ((_, mut writer), (mut reader, _)) = link();
+        let certificate = |number: usize| TableChange::Certificate {
+            tenant: "t".repeat(32),
+            name: format!("{number:0>63}"),
+            target: CertificateTarget {
+                names: vec!["n".repeat(253); 100],
+                chain: vec![vec![7; 3_600]; 10],
+                key: SigningKeyId([1; 32]),
+                schemes: vec![0x0403; 6],
+                not_after_s: u64::MAX,
+            },
+        };
+        let sending = async {
+            for message in table(7, true, (0..600).map(certificate).collect()) {
+                writer.send(&message, &[]).await.unwrap();
+            }
+        };
+        let receiving = async {
+            let mut received = 0;
+            loop {
+                let ToWorker::Table { changes, more, .. } = reader.receive().await.unwrap().0
+                else {
+                    panic!("no table");
+                };
+                received += changes.len();
+                if !more {
+                    return received;
+                }
+            }
+        };
+        let ((), received) = tokio::join!(sending, receiving);
+        assert_eq!(received, 600);
     }
 
     #[tokio::test]

@@ -224,7 +224,7 @@ sections! {
         listen: Vec<SocketAddr> = List(&[]), 0..=16;
         /// The oldest version of TLS that clients may speak.
         tls_min: TlsVersion = Text("1.2");
-        /// Handshakes under way at once; a connection beyond them is closed.
+        /// Handshakes under way at once, a quarter of them of one client; a connection beyond them is closed.
         handshakes_max: u32 = Int(1_000), 1..=100_000;
         /// The longest time from the start of a connection to the end of its handshake.
         handshake_timeout_ms: u32 = Int(10_000), 100..=60_000;

@@ -6,6 +6,7 @@
 //! back to the connection's thread, and stays there.
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,10 +16,11 @@ use std::time::{Duration, Instant};
 use rustls::server::{Acceptor, ClientHello, ServerConnection};
 use rustls::{Error, HandshakeKind, SignatureScheme};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor};
 
+use super::super::clients::{ClientPlace, Clients};
 use super::certificates::Served;
 use super::outcome::{Counts, HandshakeOutcome};
 use super::remote_key::{UNSIGNED, ask_over};
@@ -34,6 +36,8 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Handshakes {
     places: Arc<Semaphore>,
     places_max: usize,
+    /// How many of them a client has.
+    clients: Arc<Clients>,
     jobs: SyncSender<Job>,
     longest: Duration,
     counts: Counts,
@@ -48,7 +52,7 @@ pub(in crate::gateway) struct Secured {
 
 impl Handshakes {
     /// Starts a thread for each socket to control, before no more may be started. At most `places_max` handshakes are
-    /// under way at once, each for at most `longest`.
+    /// under way at once, a quarter of them of one client, each for at most `longest`.
     ///
     /// # Errors
     /// If a thread does not start.
@@ -72,6 +76,7 @@ impl Handshakes {
         Ok(Arc::new(Self {
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
+            clients: Clients::new(u32::try_from(places_max / 4).unwrap_or(u32::MAX).max(1)),
             jobs,
             longest,
             counts: Counts::default(),
@@ -85,7 +90,7 @@ impl Handshakes {
         self.counts.take(under_way as u64)
     }
 
-    /// Shakes hands on a new connection; `find` says which certificate a server name gets. `None`, counted, where that
+    /// Shakes hands on a new connection; `client` is whose it is, unless it brings the connections of many, `find` says which certificate a server name gets. `None`, counted, where that
     /// came to nothing: the connection is closed, after an alert where there was one to send.
     ///
     /// # Cancel safety
@@ -93,13 +98,14 @@ impl Handshakes {
     pub(in crate::gateway) async fn secure(
         &self,
         stream: TcpStream,
+        client: Option<IpAddr>,
         find: impl FnOnce(&str, &[SignatureScheme]) -> Option<Arc<Served>>,
     ) -> Option<Secured> {
         let began = Instant::now();
-        // The place is given back with the handshake's end.
-        let (outcome, secured) = match Arc::clone(&self.places).try_acquire_owned() {
-            Err(_) => (HandshakeOutcome::Busy, None),
-            Ok(_place) => {
+        let (outcome, secured) = match self.place(client) {
+            None => (HandshakeOutcome::Busy, None),
+            // Given back with the handshake's end.
+            Some(_place) => {
                 match tokio::time::timeout(self.longest, self.shake(stream, find)).await {
                     Err(_) => (HandshakeOutcome::TimedOut, None),
                     Ok(Err(outcome)) => (outcome, None),
@@ -109,6 +115,17 @@ impl Handshakes {
         };
         self.counts.ended(outcome, began.elapsed());
         secured
+    }
+
+    /// A place among the handshakes under way, and among those of the client: one that says nothing must not keep all
+    /// others out.
+    fn place(&self, client: Option<IpAddr>) -> Option<(OwnedSemaphorePermit, Option<ClientPlace>)> {
+        let own = match client {
+            Some(client) => Some(self.clients.enter(client)?),
+            None => None,
+        };
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some((place, own))
     }
 
     async fn shake(
