@@ -3,7 +3,9 @@
 //! [`PlaneError`] knows nothing of HTTP; the problem room turns it, in one exhaustive match, into the
 //! RFC 9457 [`Problem`] that clients see. Messages state what was wrong, with which value, and what is allowed.
 
-use edge_config::{Digest, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName};
+use edge_config::{
+    CertificateName, Digest, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -55,6 +57,12 @@ pub enum PlaneError {
     /// No such publisher key.
     #[error("tenant `{tenant}` trusts no key `{kid}`")]
     KeyNotFound { tenant: TenantName, kid: KeyId },
+    /// No such certificate.
+    #[error("tenant `{tenant}` has no certificate `{certificate}`")]
+    CertificateNotFound {
+        tenant: TenantName,
+        certificate: CertificateName,
+    },
     /// No such key in a store.
     #[error("store `{store}` of tenant `{tenant}` has no such key")]
     StoreKeyNotFound {
@@ -79,6 +87,9 @@ pub enum PlaneError {
     /// A value in the body is not allowed.
     #[error("`{field}`: {why}")]
     InvalidValue { field: String, why: String },
+    /// A certificate or its key that cannot be used.
+    #[error("`{field}`: {why}")]
+    CertificateUnusable { field: &'static str, why: String },
     /// A count quota is reached.
     #[error("`{limit}` is reached: {most} allowed")]
     LimitReached { limit: &'static str, most: u64 },

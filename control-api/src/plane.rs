@@ -7,14 +7,15 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use edge_config::{KeyId, ModuleName, RouteId, StoreName, TenantName};
+use edge_config::{CertificateName, KeyId, ModuleName, RouteId, StoreName, TenantName};
 use futures_util::Stream;
 
 use crate::error::PlaneError;
 use crate::view::{
-    AuditEntry, Grants, InstanceUse, Job, LogLine, Module, ModuleVersion, NodeState, NodeStatus,
-    Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun,
-    RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage, Written,
+    AuditEntry, Certificate, CertificateWrite, Grants, InstanceUse, Job, LogLine, Module,
+    ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey,
+    Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage,
+    Written,
 };
 
 /// Who asks for a change, for the audit log.
@@ -142,6 +143,36 @@ pub trait ControlPlane: Send + Sync + 'static {
         &self,
         tenant: &TenantName,
         kid: &KeyId,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(), PlaneError>;
+
+    /// A tenant's certificates in order of name.
+    async fn certificates(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Certificate>, PlaneError>;
+    /// One certificate.
+    async fn certificate(
+        &self,
+        tenant: &TenantName,
+        certificate: &CertificateName,
+    ) -> Result<Revised<Certificate>, PlaneError>;
+    /// Serves a chain with its key, in the place of the one of that name.
+    async fn put_certificate(
+        &self,
+        tenant: &TenantName,
+        certificate: &CertificateName,
+        write: CertificateWrite,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Certificate>, Written), PlaneError>;
+    /// Forgets a certificate and its key; open connections go on.
+    async fn delete_certificate(
+        &self,
+        tenant: &TenantName,
+        certificate: &CertificateName,
         precondition: Precondition,
         caller: Caller,
     ) -> Result<(), PlaneError>;

@@ -10,16 +10,18 @@ mod quote;
 mod text;
 
 pub use config::{
-    Admin, Auth, COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX, Compile, Config, ConfigError, Fallback,
-    HTTP_SOCKETS_MAX, Hint, Http, IpNet, IpNetError, Issuer, KeyRow, KeysUrl, Log, LogFormat,
-    LogLevel, LoopbackAddr, Metrics, Node, RawAdmin, RawAuth, RawCompile, RawConfig, RawHttp,
-    RawLog, RawMetrics, RawNode, RawStore, RawUploads, RawWorker, SocketPath, Store, Strictness,
-    Uploads, Worker, config_keys, keys_markdown,
+    ADMIN_SCOPES, Admin, AdminClient, Auth, COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX, Compile,
+    Config, ConfigError, Fallback, HTTP_SOCKETS_MAX, Hint, Http, Https, IpNet, IpNetError, Issuer,
+    KeyRow, KeysUrl, Log, LogFormat, LogLevel, Metrics, Node, RawAdmin, RawAuth, RawCompile,
+    RawConfig, RawHttp, RawHttps, RawLog, RawMetrics, RawNode, RawStore, RawUploads, RawWorker,
+    SocketPath, Store, Strictness, TlsVersion, Uploads, WithoutTls, Worker, config_keys,
+    keys_markdown,
 };
 pub use limits::{LIMIT_TABLE, LimitError, LimitOverrides, LimitRow, Limits, limits_markdown};
 pub use names::{
-    Digest, DigestError, HostPattern, HostPatternError, Hostname, HostnameError, KeyId, KeyIdError,
-    LabelError, LabelKind, ModuleName, NodeName, OutboundPattern, OutboundPatternError, PathPrefix,
-    PathPrefixError, RouteId, RouteIdError, StoreName, StoreNameError, TenantName,
+    CertificateName, Digest, DigestError, HostPattern, HostPatternError, Hostname, HostnameError,
+    KeyId, KeyIdError, LabelError, LabelKind, ModuleName, NodeName, OutboundPattern,
+    OutboundPatternError, PathPrefix, PathPrefixError, RouteId, RouteIdError, StoreName,
+    StoreNameError, TenantName,
 };
 pub use quote::{Quoted, SHOWN_CHARS_MAX};

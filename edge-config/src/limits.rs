@@ -276,6 +276,9 @@ limits! {
     /// Public keys of publishers.
     publisher_keys_max: 16, 0..=1_000 "keys",
         "the key that would be one more is refused";
+    /// Certificates, each with its private key.
+    certificates_max: 16, 0..=1_000 "certificates",
+        "the certificate that would be one more is refused";
     /// Bytes of one uploaded component.
     component_kib_max: 16_384, 1..=262_144 "KiB",
         "the upload is refused: 413";

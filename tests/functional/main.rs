@@ -7,6 +7,7 @@
     reason = "test code: a panic is the message"
 )]
 
+mod admin_tls;
 mod bodies;
 mod capacity;
 mod command_line;
@@ -24,5 +25,6 @@ mod routing;
 mod settings;
 mod statements;
 mod storage;
+mod tls;
 mod tokens;
 mod workers;

@@ -309,6 +309,13 @@ impl TestEdge {
         self.http
     }
 
+    /// Where guests are served over TLS: the node must have been told to (`https.listen`).
+    pub async fn https(&self) -> SocketAddr {
+        let status = self.status().await;
+        let address = status.https.first().expect("the node speaks TLS");
+        address.parse().expect("an address")
+    }
+
     /// A bare connection to where guests are served.
     pub async fn wire(&self) -> Wire {
         Wire::to(self.http).await

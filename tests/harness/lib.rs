@@ -21,6 +21,7 @@ pub mod measure;
 pub mod powerloss;
 mod process;
 mod tenant;
+mod tls;
 mod wait;
 mod wire;
 
@@ -30,6 +31,7 @@ pub use dev::DevNode;
 pub use edge::{Builder, Shared, SharedEdge, TestEdge};
 pub use process::{Process, end, environment, open_files};
 pub use tenant::{Tenant, component, digest, now_s, refusal, with_section};
+pub use tls::{Authority, Issued, Session, TlsClient};
 pub use wait::{SOON, until, until_within};
 pub use wire::{Answer, Ask, Head, Wire};
 

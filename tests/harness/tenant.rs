@@ -10,10 +10,12 @@ use control_api::client::{Client, ClientError, Component, UploadAnswer, UploadRe
 use control_api::keypair::PrivateKey;
 use control_api::statement::{self, Statement};
 use control_api::view::{
-    Grants, InstanceUse, LogLine, ModuleVersion, Precondition, Route, RouteWrite, TenantWrite,
-    Usage,
+    Certificate, CertificateWrite, Grants, InstanceUse, LogLine, ModuleVersion, Precondition,
+    Route, RouteWrite, TenantWrite, Usage,
 };
-use edge_config::{Digest, ModuleName, RouteId, TenantName};
+use edge_config::{CertificateName, Digest, ModuleName, RouteId, TenantName};
+
+use crate::tls::Issued;
 
 const STATEMENT_LIFETIME_S: u64 = 600;
 
@@ -193,6 +195,38 @@ impl Tenant {
         delete.await
     }
 
+    /// Has a certificate served.
+    ///
+    /// # Errors
+    /// The node's refusal.
+    pub async fn certificate(
+        &self,
+        name: &str,
+        issued: &Issued,
+    ) -> Result<Certificate, ClientError> {
+        let write = CertificateWrite {
+            chain: issued.chain.clone(),
+            key: issued.key.clone().into(),
+        };
+        let name = certificate_name(name);
+        let put = self
+            .client
+            .put_certificate(&self.name, &name, &write, Precondition::None);
+        Ok(put.await?.resource.value)
+    }
+
+    /// Has a certificate forgotten.
+    ///
+    /// # Errors
+    /// The node's refusal.
+    pub async fn delete_certificate(&self, name: &str) -> Result<(), ClientError> {
+        let name = certificate_name(name);
+        let delete = self
+            .client
+            .delete_certificate(&self.name, &name, Precondition::None);
+        delete.await
+    }
+
     /// Says how a module's instances are used, for instance `{"mode": "reuse", "requests_max": 10}`.
     ///
     /// # Errors
@@ -261,6 +295,10 @@ impl Tenant {
 
 fn name(module: &str) -> ModuleName {
     module.parse().expect("a module name")
+}
+
+fn certificate_name(name: &str) -> CertificateName {
+    name.parse().expect("a certificate name")
 }
 
 fn route(place: &str) -> RouteId {

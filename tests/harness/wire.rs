@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 /// The longest wait for the next byte.
 const BYTE_MAX: Duration = Duration::from_secs(30);
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// One connection.
@@ -116,7 +116,7 @@ impl Wire {
         Self::over(UnixStream::connect(path).await.expect("the node accepts"))
     }
 
-    fn over(stream: impl Stream + 'static) -> Self {
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
         Self {
             stream: Box::new(stream),
             read: BytesMut::new(),

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tokio::io::Interest;
@@ -10,25 +10,35 @@ use tokio::net::unix::pipe;
 
 use super::failure::Failure;
 use super::output::Output;
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, TlsFiles};
 use crate::view::{Page, PageRequest};
 
 /// Items asked for at a time where all of them are wanted.
 const PAGE: usize = 500;
 /// Largest token file that is read, in bytes.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// Largest file of certificates or a key that is read, in bytes.
+const PEM_BYTES_MAX: usize = 256 * 1024;
 
 pub(super) struct Context {
     admin: String,
     token: Option<String>,
     token_file: Option<PathBuf>,
+    tls: [Option<PathBuf>; 2],
     pub(super) output: Output,
 }
 
 impl Context {
     /// The token comes from the file on the command line, else from `LITTORAL_TOKEN`, else from the file that
     /// `LITTORAL_TOKEN_FILE` names; there is no option for the token itself, which others could read in the process list.
-    pub(super) fn new(admin: String, token_file: Option<PathBuf>, output: Output) -> Self {
+    ///
+    /// `ca_file` and `client_file` are as the command line describes them.
+    pub(super) fn new(
+        admin: String,
+        token_file: Option<PathBuf>,
+        [ca_file, client_file]: [Option<PathBuf>; 2],
+        output: Output,
+    ) -> Self {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let token = match &token_file {
             Some(_) => None,
@@ -38,6 +48,7 @@ impl Context {
             admin,
             token,
             token_file: token_file.or_else(|| variable("LITTORAL_TOKEN_FILE").map(PathBuf::from)),
+            tls: [ca_file, client_file],
             output,
         }
     }
@@ -59,7 +70,12 @@ impl Context {
             }
             (None, None) => None,
         };
-        Ok(Client::new(&self.admin, token)?)
+        let [ca_file, client_file] = &self.tls;
+        let files = TlsFiles {
+            authorities: ca_file.as_deref().map(pem).transpose()?,
+            identity: client_file.as_deref().map(pem).transpose()?.map(Into::into),
+        };
+        Ok(Client::with_files(&self.admin, token, &files)?)
     }
 
     /// Whether results are for people.
@@ -95,6 +111,18 @@ impl Context {
                 _ => Failure::local("standard output cannot be written", error),
             })
     }
+}
+
+fn pem(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Failure::Local {
+        what: format!("{} cannot be read", path.display()),
+        source,
+    };
+    let text = std::fs::read(path).map_err(|error| failed(error.into()))?;
+    if text.len() > PEM_BYTES_MAX {
+        return Err(failed("it is too large to hold certificates".into()));
+    }
+    Ok(text)
 }
 
 /// Ends once nobody can read standard output any more; never, where the system cannot tell, as with a file.

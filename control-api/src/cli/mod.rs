@@ -5,6 +5,7 @@
 //! key unless that is what was asked for.
 
 mod audit;
+mod certificate;
 mod context;
 mod deploy;
 mod failure;
@@ -48,6 +49,12 @@ struct Arguments {
     /// A file with the token; without it, LITTORAL_TOKEN holds the token or LITTORAL_TOKEN_FILE names the file
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<std::path::PathBuf>,
+    /// A PEM file with the only authorities to believe, where the node speaks TLS
+    #[arg(long, global = true, env = "LITTORAL_CA_FILE", value_name = "FILE")]
+    ca_file: Option<std::path::PathBuf>,
+    /// A PEM file with a client certificate and its private key, to be known by instead of a token
+    #[arg(long, global = true, env = "LITTORAL_CLIENT_FILE", value_name = "FILE")]
+    client_file: Option<std::path::PathBuf>,
     /// Tables for people, or JSON for programs
     #[arg(long, global = true, value_enum, default_value = "text")]
     output: Output,
@@ -71,6 +78,9 @@ enum Command {
     /// What guests keep in key-value stores
     #[command(subcommand)]
     Store(store::Command),
+    /// What hostnames are served with over TLS
+    #[command(subcommand)]
+    Certificate(certificate::Command),
     /// Sign a component, upload it, route a hostname to it
     Deploy(deploy::Arguments),
     /// Modules, their versions, uploads under way
@@ -114,7 +124,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    let context = Context::new(arguments.admin, arguments.token_file, arguments.output);
+    let context = Context::new(
+        arguments.admin,
+        arguments.token_file,
+        [arguments.ca_file, arguments.client_file],
+        arguments.output,
+    );
     match arguments.command {
         Command::Keygen(arguments) => keygen::run(&context, arguments),
         Command::Token(command) => token::run(&context, command),
@@ -141,6 +156,7 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Tenant(command) => tenant::run(context, command).await,
         Command::Key(command) => key::run(context, command).await,
         Command::Store(command) => store::run(context, command).await,
+        Command::Certificate(command) => certificate::run(context, command).await,
         Command::Deploy(arguments) => deploy::run(context, arguments).await,
         Command::Module(command) => module::run(context, command).await,
         Command::Route(command) => route::run(context, command).await,

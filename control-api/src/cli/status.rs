@@ -17,6 +17,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
             ),
             ("up", format!("{} s", status.uptime_s)),
             ("serves on", status.http.join(" ")),
+            ("over TLS on", status.https.join(" ")),
             ("tenants", status.tenants.to_string()),
             ("modules", status.modules.to_string()),
             ("routes", status.routes.to_string()),

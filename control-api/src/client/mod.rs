@@ -4,6 +4,7 @@
 //! types, problems as [`Problem`], answers read within bounds. Never follows redirects, never uses a proxy: a token goes
 //! where it was meant to go.
 
+mod certificates;
 mod error;
 mod events;
 mod node;
@@ -47,6 +48,15 @@ impl std::fmt::Debug for Client {
     }
 }
 
+/// What a client believes and shows over TLS; by default what the box believes, and nothing.
+#[derive(Clone, Default)]
+pub struct TlsFiles {
+    /// In PEM: the only authorities that are believed.
+    pub authorities: Option<Vec<u8>>,
+    /// In PEM: a certificate, its chain and its private key, to be known by.
+    pub identity: Option<zeroize::Zeroizing<Vec<u8>>>,
+}
+
 /// What a PUT did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put<T> {
@@ -64,6 +74,18 @@ impl Client {
     /// # Errors
     /// [`ClientError::Address`].
     pub fn new(admin: &str, token: Option<String>) -> Result<Self, ClientError> {
+        Self::with_files(admin, token, &TlsFiles::default())
+    }
+
+    /// The same, with what it believes and shows over TLS.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`], also for text that is no PEM of its kind.
+    pub fn with_files(
+        admin: &str,
+        token: Option<String>,
+        files: &TlsFiles,
+    ) -> Result<Self, ClientError> {
         let refuse = |why: String| ClientError::Address {
             admin: admin.to_owned(),
             why,
@@ -72,6 +94,16 @@ impl Client {
             .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();
+        if let Some(pem) = &files.authorities {
+            let believed = reqwest::Certificate::from_pem_bundle(pem)
+                .map_err(|error| refuse(format!("the authorities: {error}")))?;
+            builder = builder.tls_certs_only(believed);
+        }
+        if let Some(pem) = &files.identity {
+            let identity = reqwest::Identity::from_pem(pem)
+                .map_err(|_| refuse("the client certificate or its key is not PEM".to_owned()))?;
+            builder = builder.identity(identity);
+        }
         let base = match admin.strip_prefix("unix:") {
             Some(path) => {
                 let path = PathBuf::from(path);

@@ -85,6 +85,8 @@ kinds! {
         "The tenant trusts no key of this id.";
     StoreKeyNotFound NOT_FOUND "store-key-not-found" "No such key in the store"
         "The tenant's key-value store of this name has no such key, or there is no such store.";
+    CertificateNotFound NOT_FOUND "certificate-not-found" "No such certificate"
+        "The tenant has no certificate of this name.";
     JobNotFound NOT_FOUND "job-not-found" "No such job"
         "There is no such job; finished ones are kept for a while only.";
 
@@ -94,6 +96,8 @@ kinds! {
         "`If-None-Match: *` asked to create only, and the resource exists.";
     ValueInvalid UNPROCESSABLE_ENTITY "value-invalid" "A value is not allowed"
         "The member `field` of the body has a value that is not allowed; `detail` says what is.";
+    CertificateUnusable UNPROCESSABLE_ENTITY "certificate-unusable" "The certificate or its key cannot be used"
+        "The chain or the key (`field`) is malformed or of a kind that is not supported, they do not belong together, or the certificate is not valid now; `detail` says which.";
     LimitReached CONFLICT "limit-reached" "A count limit is reached"
         "The tenant has as many of these as its limit `limit` allows (`most`). Remove one, or ask the operator for more.";
     HostTaken CONFLICT "host-taken" "The hostname is held by another tenant"

@@ -17,6 +17,7 @@ impl From<&PlaneError> for Answer {
             E::RouteNotFound { .. } => answer(Kind::RouteNotFound),
             E::KeyNotFound { .. } => answer(Kind::KeyNotFound),
             E::StoreKeyNotFound { .. } => answer(Kind::StoreKeyNotFound),
+            E::CertificateNotFound { .. } => answer(Kind::CertificateNotFound),
             E::JobNotFound { .. } => answer(Kind::JobNotFound),
 
             E::RevisionMismatch { current, .. } => {
@@ -26,6 +27,9 @@ impl From<&PlaneError> for Answer {
             E::AlreadyThere { current } => answer(Kind::AlreadyThere).with("current", *current),
             E::InvalidValue { field, .. } => {
                 answer(Kind::ValueInvalid).with("field", field.as_str())
+            }
+            E::CertificateUnusable { field, .. } => {
+                answer(Kind::CertificateUnusable).with("field", *field)
             }
             E::LimitReached { limit, most } => answer(Kind::LimitReached)
                 .with("limit", *limit)

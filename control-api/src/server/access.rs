@@ -3,9 +3,11 @@
 //! They come first among a handler's arguments, so that nothing else of a request is looked at before.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use edge_config::TenantName;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::Api;
@@ -87,11 +89,18 @@ async fn authenticate(parts: &Parts, api: &Api) -> Result<(Principal, RequestCon
         .ok_or_else(|| RequestError::TaskLost {
             inside: "a request passed the outermost layer by".to_owned(),
         })?;
-    let principal = api
-        .options
-        .authenticator
-        .authenticate(&parts.headers)
-        .await?;
+    let authenticator = &api.options.authenticator;
+    // A token says more than a certificate: who sends one means it.
+    let by_certificate = parts
+        .extensions
+        .get::<Arc<Principal>>()
+        .filter(|_| !parts.headers.contains_key(AUTHORIZATION))
+        // Checked when the connection began, which may be long ago.
+        .filter(|client| client.expires_at > authenticator.now());
+    let principal = match by_certificate {
+        Some(client) => Principal::clone(client),
+        None => authenticator.authenticate(&parts.headers).await?,
+    };
     // Only the log line reads it; a second extractor on one request would say the same.
     let _ = context.who.set(principal.who());
     Ok((principal, context))

@@ -26,6 +26,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Principal;
+
 /// Bytes of unfinished headers after which a request is refused, the statement's 8 KiB and the token's 8 KiB among them.
 /// hyper looks after each read, and a read may double the buffer: what ends within twice as much can still pass.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -39,9 +41,10 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> 
 
 /// Serves one connection; ends with it, or after the request under way once `shutdown` is cancelled.
 ///
-/// `header_timeout` bounds the wait for a request's headers, and with it the silence between two requests.
+/// `client` is who it is, where its certificate says so. `header_timeout` bounds the wait for a request's headers, and with it the silence between two requests.
 pub(super) async fn serve<I>(
     io: I,
+    client: Option<Arc<Principal>>,
     router: Router,
     header_timeout: Duration,
     shutdown: CancellationToken,
@@ -51,6 +54,10 @@ pub(super) async fn serve<I>(
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| -> ResponseFuture {
         let unread = Arc::new(AtomicBool::new(!request.body().is_end_stream()));
+        let mut request = request;
+        if let Some(client) = &client {
+            request.extensions_mut().insert(Arc::clone(client));
+        }
         let watched = request.map(|inner| Watched {
             inner,
             unread: Arc::clone(&unread),

@@ -1,7 +1,7 @@
 //! What a request says, read within bounds: names in the path, the query, a JSON body.
 
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
-use edge_config::{KeyId, ModuleName, RouteId, StoreName, TenantName};
+use edge_config::{CertificateName, KeyId, ModuleName, RouteId, StoreName, TenantName};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
@@ -44,6 +44,7 @@ path_parts! {
     TenantName => "tenant";
     ModuleName => "module";
     KeyId => "kid";
+    CertificateName => "certificate";
     RouteId => "route";
     StoreName => "store";
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use edge_config::Config;
+use edge_config::{Config, WithoutTls};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Api, ApiOptions, connection, router};
+use super::{AdminTls, Api, ApiOptions, connection, router};
 
 /// Most connections at once, where the configuration says nothing else.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -27,8 +27,12 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 /// Where the API listens.
 #[derive(Debug)]
 pub struct ListenOptions {
-    /// A loopback address; port 0 takes a free one.
+    /// A loopback address, or any with TLS; port 0 takes a free one.
     pub tcp: Option<SocketAddr>,
+    /// TLS on `tcp`.
+    pub tls: Option<Arc<AdminTls>>,
+    /// Whether `tcp` may be any address without TLS too: the operator insists.
+    pub without_tls_anywhere: bool,
     /// A Unix socket's path: a stale socket there is replaced, the new one has mode 0660.
     pub unix: Option<PathBuf>,
     /// Listeners that are open already, from a supervisor or a parent; their addresses are their opener's choice.
@@ -45,6 +49,8 @@ impl Default for ListenOptions {
     fn default() -> Self {
         Self {
             tcp: None,
+            tls: None,
+            without_tls_anywhere: false,
             unix: None,
             tcp_open: Vec::new(),
             unix_open: Vec::new(),
@@ -55,10 +61,11 @@ impl Default for ListenOptions {
 }
 
 impl ListenOptions {
-    /// Where the operator's configuration says.
+    /// Where the operator's configuration says; its TLS is another matter ([`AdminTls::from_config`]).
     pub fn from_config(config: &Config) -> Self {
         Self {
-            tcp: Some(config.admin.listen.socket_addr()),
+            tcp: Some(config.admin.listen),
+            without_tls_anywhere: config.admin.without_tls == WithoutTls::Anywhere,
             unix: config
                 .admin
                 .unix_socket
@@ -73,7 +80,9 @@ impl ListenOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// An address that others than this box reach.
-    #[error("the admin address {address} is not on loopback; allowed are 127.0.0.0/8 and ::1")]
+    #[error(
+        "the admin address {address} is not on loopback and has no TLS; allowed without are 127.0.0.0/8 and ::1"
+    )]
     NotLoopback {
         /// The address.
         address: SocketAddr,
@@ -115,6 +124,7 @@ pub enum Listening {
 
 enum Listener {
     Tcp(TcpListener),
+    Tls(TcpListener, Arc<AdminTls>),
     Unix(UnixListener),
 }
 
@@ -136,6 +146,7 @@ pub struct Server {
     closing: CancellationToken,
     connections: Arc<Semaphore>,
     header_timeout: Duration,
+    tls: Option<Arc<AdminTls>>,
     _socket_file: Option<SocketFile>,
 }
 
@@ -158,12 +169,18 @@ impl Server {
         let mut listeners = Vec::new();
         let mut socket_file = None;
         if let Some(address) = listen.tcp {
-            if !address.ip().is_loopback() {
+            let is_loopback = address.ip().to_canonical().is_loopback();
+            if !is_loopback && listen.tls.is_none() && !listen.without_tls_anywhere {
                 return Err(ListenError::NotLoopback { address });
             }
             let opened = std::net::TcpListener::bind(address)
                 .map_err(|source| bind_error(&address, source))?;
-            listeners.push(tcp(opened)?);
+            let (listener, listening) = tcp(opened)?;
+            let listener = match (&listen.tls, listener) {
+                (Some(tls), Listener::Tcp(listener)) => Listener::Tls(listener, Arc::clone(tls)),
+                (_, listener) => listener,
+            };
+            listeners.push((listener, listening));
         }
         for opened in listen.tcp_open {
             listeners.push(tcp(opened)?);
@@ -186,6 +203,7 @@ impl Server {
             closing,
             connections: Arc::new(Semaphore::new(listen.connections_max)),
             header_timeout: listen.header_timeout,
+            tls: listen.tls,
             _socket_file: socket_file,
         })
     }
@@ -224,7 +242,16 @@ impl Server {
                 shutdown.clone(),
             ));
         }
-        shutdown.cancelled().await;
+        let fresh = async {
+            match self.tls {
+                Some(tls) => tls.keep_fresh().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = fresh => {}
+        }
         // Log followers would never end by themselves.
         self.closing.cancel();
         let drained = async { while accepting.join_next().await.is_some() {} };
@@ -266,10 +293,34 @@ async fn accept(
                     connections.spawn(async move {
                         match stream {
                             Stream::Tcp(stream) => {
-                                connection::serve(stream, router, header_timeout, shutdown).await;
+                                connection::serve(stream, None, router, header_timeout, shutdown)
+                                    .await;
+                            }
+                            Stream::Tls(stream, tls) => {
+                                let secured = tokio::time::timeout(
+                                    header_timeout,
+                                    tls.accept(stream),
+                                );
+                                match secured.await {
+                                    Ok(Ok((stream, client))) => {
+                                        connection::serve(
+                                            stream,
+                                            client,
+                                            router,
+                                            header_timeout,
+                                            shutdown,
+                                        )
+                                        .await;
+                                    }
+                                    Ok(Err(error)) => {
+                                        tracing::debug!(%error, "an admin handshake failed");
+                                    }
+                                    Err(_) => tracing::debug!("an admin handshake took too long"),
+                                }
                             }
                             Stream::Unix(stream) => {
-                                connection::serve(stream, router, header_timeout, shutdown).await;
+                                connection::serve(stream, None, router, header_timeout, shutdown)
+                                    .await;
                             }
                         }
                         drop(permit);
@@ -288,6 +339,7 @@ async fn accept(
 
 enum Stream {
     Tcp(TcpStream),
+    Tls(TcpStream, Arc<AdminTls>),
     Unix(UnixStream),
 }
 
@@ -298,6 +350,11 @@ impl Listener {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
+            }
+            Listener::Tls(listener, tls) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tls(stream, Arc::clone(tls)))
             }
             Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
         }

@@ -1,10 +1,11 @@
 //! The admin API over HTTP/1.1: axum in front of a [`ControlPlane`].
 //!
-//! Takes connections on loopback, on a Unix socket, or on listeners handed in; promises that every answer carries a
+//! Takes connections on loopback, over TLS from everywhere, on a Unix socket, or on listeners handed in; promises that every answer carries a
 //! request id, every refusal is a problem, access is checked before a body byte is read, and a change that began runs to
 //! its end even where the client hangs up. Never decides anything that the plane should.
 
 mod access;
+mod certificates;
 mod conditions;
 mod connection;
 mod envelope;
@@ -23,6 +24,7 @@ mod reply;
 mod routes;
 mod stores;
 mod tenants;
+mod tls;
 mod upload;
 
 use std::future::Future;
@@ -44,6 +46,7 @@ use crate::problem::{Fault, RequestError};
 use followers::Followers;
 pub use listen::{CONNECTIONS_MAX, HEADER_MS_MAX, ListenError, ListenOptions, Listening, Server};
 pub use openapi::openapi_json;
+pub use tls::{AdminTls, AdminTlsError};
 
 /// Largest JSON body, in bytes, where the configuration says nothing else.
 pub const BODY_JSON_BYTES_MAX: usize = 256 * 1024;
@@ -164,6 +167,12 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(logs::logs))
         .routes(routes!(keys::list))
         .routes(routes!(keys::show, keys::put, keys::delete))
+        .routes(routes!(certificates::list))
+        .routes(routes!(
+            certificates::show,
+            certificates::put,
+            certificates::delete
+        ))
         .routes(routes!(modules::list))
         .routes(routes!(modules::show, upload::put, modules::delete))
         .routes(routes!(modules::version))

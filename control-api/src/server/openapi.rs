@@ -21,6 +21,7 @@ use crate::problem::MEDIA_TYPE;
         (name = "node", description = "The node itself"),
         (name = "tenants", description = "Owners, and the isolation boundary"),
         (name = "keys", description = "Publishers whose signatures a tenant trusts"),
+        (name = "certificates", description = "What hostnames are served with over TLS"),
         (name = "modules", description = "Uploads, and what became of them"),
         (name = "stores", description = "What guests keep, seen and changed from outside"),
         (name = "routes", description = "Hostname and path prefix to module")

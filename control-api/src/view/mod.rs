@@ -2,6 +2,7 @@
 //!
 //! Views are not stored and not acted on: records live in the daemon's store, domain types in its control room.
 
+mod certificate;
 mod grants;
 mod instances;
 mod module;
@@ -10,6 +11,7 @@ mod route;
 mod stores;
 mod tenant;
 
+pub use certificate::*;
 pub use grants::*;
 pub use instances::*;
 pub use module::*;

@@ -19,6 +19,8 @@ pub struct NodeStatus {
     pub uptime_s: u64,
     /// Where guests are served: `host:port` of each listener.
     pub http: Vec<String>,
+    /// Where guests are served over TLS: `host:port` of each listener.
+    pub https: Vec<String>,
     /// Counts of what is registered.
     pub tenants: u64,
     /// Modules of all tenants.

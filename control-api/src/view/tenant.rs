@@ -100,6 +100,8 @@ pub struct Usage {
     pub key_value_keys: u64,
     /// Bytes of keys and values in its key-value stores.
     pub key_value_bytes: u64,
+    /// Certificates kept.
+    pub certificates: u64,
     /// Bytes of components kept (shared ones counted in full).
     pub component_bytes: u64,
     /// Log bytes dropped by the rate limit.

@@ -31,6 +31,10 @@ const ACCESS: &[(&str, &[&str])] = &[
     ("get_key", SETTINGS),
     ("put_key", OWNER),
     ("delete_key", OWNER),
+    ("list_certificates", SETTINGS),
+    ("get_certificate", SETTINGS),
+    ("put_certificate", OWNER),
+    ("delete_certificate", OWNER),
     ("list_modules", WORK),
     ("get_module", WORK),
     ("upload_module", DEPLOY),
@@ -94,6 +98,7 @@ fn fill(path: &str, tenant: &str, kid: &str) -> String {
         .replace("{version}", "1")
         .replace("{store}", "default")
         .replace("{key}", "visits")
+        .replace("{certificate}", "shop")
         .replace("{job}", "job-1")
         .replace("{route}", "hello.localhost%2F");
     assert!(!filled.contains('{'), "{filled}");

@@ -517,6 +517,8 @@ async fn every_operation_of_the_api_has_a_command() {
     let kid = shell.json("key list --tenant acme").await[0]["kid"].clone();
     let kid = kid.as_str().unwrap();
     let module = shell.json("module show --tenant acme hello").await;
+    let chain = "chain.pem";
+    std::fs::write(shell.folder.join(chain), "-----BEGIN CERTIFICATE-----").unwrap();
     for line in [
         "status",
         "audit",
@@ -530,6 +532,9 @@ async fn every_operation_of_the_api_has_a_command() {
         "usage acme",
         "logs acme",
         &format!("key show --tenant acme {kid}"),
+        &format!("certificate put --tenant acme shop --chain {chain} --key {chain}"),
+        "certificate list --tenant acme",
+        "certificate show --tenant acme shop",
         "module list --tenant acme",
         &format!(
             "module show --tenant acme hello --version {}",
@@ -550,6 +555,7 @@ async fn every_operation_of_the_api_has_a_command() {
         "route set --tenant acme www.localhost/ --module hello --dry-run",
         "route delete --tenant acme hello.localhost/",
         "module delete --tenant acme hello",
+        "certificate delete --tenant acme shop",
         &format!("key remove --tenant acme {kid}"),
         "tenant delete acme",
     ] {

@@ -20,7 +20,7 @@ fn with(change: impl FnOnce(&mut ListenOptions)) -> Setup {
 }
 
 /// What another server over the same plane would stand on.
-fn api(node: &TestNode) -> ApiOptions {
+pub(crate) fn api(node: &TestNode) -> ApiOptions {
     let options = AuthOptions {
         audience: "n".to_owned(),
         issuers: Vec::new(),

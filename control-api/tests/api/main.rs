@@ -16,5 +16,6 @@ mod logs;
 mod shapes;
 mod stores;
 mod support;
+mod tls;
 mod tokens;
 mod uploads;

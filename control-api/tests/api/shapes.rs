@@ -251,6 +251,12 @@ async fn entity_tags_guard_every_changeable_resource() {
         .send()
         .await
         .unwrap();
+    let certificate = json!({"chain": "-----BEGIN CERTIFICATE-----", "key": "secret"});
+    node.put("/v1/tenants/acme/certificates/shop")
+        .json(&certificate)
+        .send()
+        .await
+        .unwrap();
     // Routes and keys before what they stand on, so that the deletes at the end go through.
     for (path, body) in [
         (
@@ -261,6 +267,10 @@ async fn entity_tags_guard_every_changeable_resource() {
         (
             format!("/v1/tenants/acme/keys/{kid}"),
             Some(json!(node.publisher.public())),
+        ),
+        (
+            "/v1/tenants/acme/certificates/shop".to_owned(),
+            Some(certificate),
         ),
         (
             "/v1/tenants/acme".to_owned(),

@@ -1,12 +1,14 @@
 //! Edits: the one form in which control state changes, towards the store and in memory.
 
-use edge_config::{KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{CertificateName, KeyId, ModuleName, RouteId, TenantName};
 
 use super::grants;
-use super::state::{Affected, Module, PublisherKey, RouteTarget, State, TenantSettings};
+use super::state::{
+    Affected, Certificate, Module, PublisherKey, RouteTarget, State, TenantSettings,
+};
 use crate::store::{
-    FloorRecord, Key, ModuleRecord, PublisherKeyRecord, Record, ReuseRecord, RouteRecord,
-    TenantRecord, Transaction, VersionRecord,
+    CertificateRecord, FloorRecord, Key, ModuleRecord, PublisherKeyRecord, Record, ReuseRecord,
+    RouteRecord, TenantRecord, Transaction, VersionRecord,
 };
 
 /// One edit. Several make a change, which is durable as a whole or not at all.
@@ -17,7 +19,7 @@ pub(super) enum Edit {
         /// Boxed: much larger than what other edits carry.
         settings: Box<TenantSettings>,
     },
-    /// With its keys, modules and routes.
+    /// With its keys, modules, routes and certificates.
     DeleteTenant {
         tenant: TenantName,
     },
@@ -58,6 +60,16 @@ pub(super) enum Edit {
     DeleteRoute {
         tenant: TenantName,
         id: RouteId,
+    },
+    PutCertificate {
+        tenant: TenantName,
+        name: CertificateName,
+        /// Boxed: much larger than what other edits carry.
+        certificate: Box<Certificate>,
+    },
+    DeleteCertificate {
+        tenant: TenantName,
+        name: CertificateName,
     },
 }
 
@@ -127,6 +139,24 @@ pub(super) fn transaction(state: &State, edits: &[Edit]) -> Transaction {
                 }));
             }
             Edit::DeleteRoute { id, .. } => transaction.deletes.push(route_key(id)),
+            Edit::PutCertificate {
+                tenant,
+                name,
+                certificate,
+            } => {
+                transaction
+                    .puts
+                    .push(Record::Certificate(CertificateRecord {
+                        tenant: tenant.to_string(),
+                        certificate: name.to_string(),
+                        chain: certificate.chain.to_vec(),
+                        sealed_key: certificate.sealed_key.to_vec(),
+                        added_at_s: certificate.added_at_s,
+                    }));
+            }
+            Edit::DeleteCertificate { tenant, name } => {
+                transaction.deletes.push(certificate_key(tenant, name));
+            }
         }
     }
     transaction
@@ -145,6 +175,14 @@ pub(super) fn affected(state: &State, edits: &[Edit]) -> Vec<Affected> {
                     .into_iter()
                     .flat_map(|tenant| tenant.routes.keys());
                 affected.extend(routes.map(|id| Affected::Route(tenant.clone(), id.clone())));
+                let certificates = state
+                    .tenants
+                    .get(tenant)
+                    .into_iter()
+                    .flat_map(|tenant| tenant.certificates.keys());
+                affected.extend(
+                    certificates.map(|name| Affected::Certificate(tenant.clone(), name.clone())),
+                );
                 affected.push(Affected::Tenant(tenant.clone()));
             }
             Edit::PutModule { tenant, name, .. } => {
@@ -152,6 +190,10 @@ pub(super) fn affected(state: &State, edits: &[Edit]) -> Vec<Affected> {
             }
             Edit::PutRoute { tenant, id, .. } | Edit::DeleteRoute { tenant, id } => {
                 affected.push(Affected::Route(tenant.clone(), id.clone()));
+            }
+            Edit::PutCertificate { tenant, name, .. }
+            | Edit::DeleteCertificate { tenant, name } => {
+                affected.push(Affected::Certificate(tenant.clone(), name.clone()));
             }
             // Nothing is routed by keys and floors, and no route serves a module that goes.
             Edit::PutKey { .. }
@@ -166,6 +208,7 @@ pub(super) fn affected(state: &State, edits: &[Edit]) -> Vec<Affected> {
 
 fn delete_tenant(state: &State, tenant: &TenantName, deletes: &mut Vec<Key>) {
     let name = tenant.to_string();
+    let of = tenant;
     if let Some(tenant) = state.tenants.get(tenant) {
         deletes.extend(tenant.keys.keys().map(|kid| Key::PublisherKey {
             tenant: name.clone(),
@@ -176,6 +219,8 @@ fn delete_tenant(state: &State, tenant: &TenantName, deletes: &mut Vec<Key>) {
             module: module.to_string(),
         }));
         deletes.extend(tenant.routes.keys().map(route_key));
+        let certificates = tenant.certificates.keys();
+        deletes.extend(certificates.map(|certificate| certificate_key(of, certificate)));
     }
     deletes.push(Key::Tenant { tenant: name });
 }
@@ -184,6 +229,13 @@ fn module_key(tenant: &TenantName, module: &ModuleName) -> Key {
     Key::Module {
         tenant: tenant.to_string(),
         module: module.to_string(),
+    }
+}
+
+fn certificate_key(tenant: &TenantName, name: &CertificateName) -> Key {
+    Key::Certificate {
+        tenant: tenant.to_string(),
+        certificate: name.to_string(),
     }
 }
 

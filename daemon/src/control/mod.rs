@@ -1,7 +1,8 @@
 //! The control process: owns all that is durable or secret, and answers the admin API.
 //!
 //! Takes a configuration; gives a node. Promises that a change is durable before it is acknowledged, that the worker
-//! serves it by then, and that nothing a tenant sends is parsed here beyond names, statements and lengths. Never runs
+//! serves it by then, and that nothing a tenant sends is parsed here beyond names, statements, lengths and
+//! certificates. Never runs
 //! or compiles a guest.
 
 pub(crate) mod capacity;
@@ -27,6 +28,7 @@ mod state;
 mod stores;
 mod supervise;
 mod supply;
+mod tls;
 mod upload;
 mod views;
 
@@ -56,6 +58,7 @@ use places::UploadPlaces;
 use state::{NameArtifacts, State};
 
 use supervise::Supervisor;
+use tls::{Keyring, Vault};
 
 pub use node::{Node, NodeError, Started};
 pub use plane::plane;
@@ -92,6 +95,8 @@ pub struct Control {
     uploads: UploadPlaces,
     jobs: Jobs,
     supervisor: Supervisor,
+    vault: Vault,
+    keyring: Keyring,
     metrics: Metrics,
     /// Held for as long as it takes to look one tenant up.
     crashes: std::sync::Mutex<Crashes>,

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, system_clock};
-use control_api::server::{ApiOptions, ListenError as AdminListenError, ListenOptions, Server};
+use control_api::server::{
+    AdminTls, AdminTlsError, ApiOptions, ListenError as AdminListenError, ListenOptions, Server,
+};
 use control_api::view::NodeState;
-use edge_config::Config;
+use edge_config::{Config, HTTP_SOCKETS_MAX, TlsVersion};
 use rustix::fs::{Mode, OFlags, open};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,7 @@ use super::places::UploadPlaces;
 use super::restore::{RestoreError, restore};
 use super::sockets::{ListenError, Listeners};
 use super::supervise::{Backoff, Supervisor};
+use super::tls::{Keyring, Vault, unlock};
 use super::{Control, plane};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
@@ -30,7 +33,8 @@ use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
 use crate::confine::Orders;
 use crate::durable::create_private_dir;
 use crate::engine::{BoxFigures, EngineShape, ShapeError};
-use crate::link::{FILES_MAX, WorkerStart};
+use crate::link::WorkerStart;
+use crate::link::signing::PAIRS_MAX;
 use crate::metrics::Metrics;
 use crate::startup_code::StartupCode;
 use crate::storage::Storage;
@@ -74,8 +78,8 @@ pub enum NodeError {
     /// Components cannot be kept.
     #[error("the folder of components cannot be used")]
     Blobs(#[from] BlobError),
-    /// The key that authenticates artifacts is not usable.
-    #[error("the key of artifacts cannot be used")]
+    /// A key of the node's own making is not usable.
+    #[error("a key of this node cannot be used")]
     Key(#[from] KeyError),
     /// The engine does not fit the box.
     #[error("the instances do not fit this box")]
@@ -89,6 +93,9 @@ pub enum NodeError {
     /// The admin API cannot be served there.
     #[error("the admin API cannot be served")]
     Admin(#[from] AdminListenError),
+    /// The admin API cannot be served over TLS.
+    #[error("the admin API cannot be served over TLS")]
+    AdminTls(#[from] AdminTlsError),
     /// Tokens cannot be checked.
     #[error("the keys that sign tokens cannot be used")]
     Auth(#[from] AuthSetupError),
@@ -124,6 +131,8 @@ pub struct Node {
 pub struct Started {
     /// Guests.
     pub http: Vec<SocketAddr>,
+    /// Guests, over TLS.
+    pub https: Vec<SocketAddr>,
     /// The admin API over TCP.
     pub admin: Vec<SocketAddr>,
     /// The private key of the node's own making that signs admin tokens, where none was configured.
@@ -140,7 +149,12 @@ impl Node {
         make_private_dir(&data)?;
         let opened = open_store(&config, data.join("store")).await?;
         report_recovery(&opened.recovery);
-        let state = restore(opened.snapshot, config.limits)?;
+        let keys = data.join("keys");
+        make_private_dir(&keys)?;
+        let (vault, keyring) = (Vault::open_or_create(&keys)?, Keyring::default());
+        let state = restore(opened.snapshot, config.limits, |record| {
+            unlock(record, &vault, &keyring)
+        })?;
         let budgets = Budgets::of(&config, BoxMemory::total_bytes());
         let pool = pool(&config, &budgets, &BoxFigures::of_this_box())?;
         tracing::info!(
@@ -151,8 +165,6 @@ impl Node {
         );
         let shape = pool.shape;
         let compat = CompatHash::for_shape(&shape).map_err(NodeError::Engine)?;
-        let keys = data.join("keys");
-        make_private_dir(&keys)?;
         let bounds = CacheBounds {
             total_bytes_max: ARTIFACTS_BYTES_MAX,
             artifact_bytes_max: u64::from(config.compile.artifact_mib_max) << 20,
@@ -171,13 +183,15 @@ impl Node {
         })?;
         let folder = open_folder(&artifacts)?;
         let blobs = Blobs::open(data.join("components"), DISK_RESERVE_BYTES)?;
+        let addresses = config.http.listen.len() + config.https.listen.len();
+        let sockets_max = usize::try_from(HTTP_SOCKETS_MAX).unwrap_or(usize::MAX);
         let threads = match config.http.threads {
             0 => std::thread::available_parallelism()
                 .map_or(1, usize::from)
-                .min(FILES_MAX / config.http.listen.len().max(1)),
+                .min(sockets_max / addresses),
             threads => usize::try_from(threads).unwrap_or(1),
         };
-        let listeners = Listeners::bind(&config.http.listen, threads)?;
+        let listeners = Listeners::bind(&config.http.listen, &config.https.listen, threads)?;
         let orders = super::orders(&config);
         let start = worker_start(&config, orders, &shape, threads, budgets);
         let backoff = Backoff {
@@ -214,6 +228,8 @@ impl Node {
             uploads: UploadPlaces::new(config.uploads.concurrent_max),
             jobs: Jobs::new(usize::try_from(config.uploads.jobs_kept_max).unwrap_or(1)),
             supervisor: Supervisor::new(program, start, folder, listeners, backoff),
+            vault,
+            keyring,
             metrics,
             crashes: std::sync::Mutex::default(),
             logs: LogRings::new(std::time::SystemTime::now(), shutdown.clone()),
@@ -247,6 +263,12 @@ impl Node {
     pub fn started(&self) -> Started {
         Started {
             http: self.control.supervisor.listeners().addresses().to_vec(),
+            https: self
+                .control
+                .supervisor
+                .listeners()
+                .secure_addresses()
+                .to_vec(),
             admin: self.admin_addresses.clone(),
             admin_key: self.admin_key.clone(),
         }
@@ -283,6 +305,8 @@ impl Node {
         let background = CancellationToken::new();
         let collecting = Arc::clone(&control).collect_when_asked();
         tracker.spawn(background.clone().run_until_cancelled_owned(collecting));
+        let forgetting = Arc::clone(&control).forget_retired_keys();
+        tracker.spawn(background.clone().run_until_cancelled_owned(forgetting));
         let watching = Arc::clone(&control).watch_memory();
         tracker.spawn(background.clone().run_until_cancelled_owned(watching));
         let asking = {
@@ -363,14 +387,14 @@ fn worker_start(
     threads: usize,
     budgets: Budgets,
 ) -> WorkerStart {
-    let http = &config.http;
+    let (http, https) = (&config.http, &config.https);
     let to_u32 = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     WorkerStart {
         shape: shape.clone(),
         threads: to_u32(threads),
         orders,
         guest_clock_resolution_us: config.worker.guest_clock_resolution_us,
-        listeners_per_thread: to_u32(http.listen.len()),
+        listeners_per_thread: to_u32(http.listen.len() + https.listen.len()),
         connections_max: http.connections_max,
         header_read_timeout_ms: http.header_read_timeout_ms.into(),
         header_bytes_max: u64::from(http.header_kib_max) << 10,
@@ -388,7 +412,25 @@ fn worker_start(
         client_connections_max: http.client_connections_max,
         log_level: config.log.level.as_str().to_owned(),
         log_json: config.log.format.as_str() == "json",
+        tls_listeners_per_thread: to_u32(https.listen.len()),
+        signing_sockets: to_u32(handshake_threads(config, threads)),
+        tls12: https.tls_min == TlsVersion::Tls12,
+        handshakes_max: https.handshakes_max,
+        handshake_timeout_ms: https.handshake_timeout_ms.into(),
     }
+}
+
+/// Threads that compute handshakes, and as many that sign for them.
+fn handshake_threads(config: &Config, threads: usize) -> usize {
+    if config.https.listen.is_empty() {
+        return 0;
+    }
+    let wanted = match config.https.handshake_threads {
+        // While half of them wait for signatures, the other half computes.
+        0 => threads.saturating_mul(2),
+        wanted => usize::try_from(wanted).unwrap_or(PAIRS_MAX),
+    };
+    wanted.clamp(1, PAIRS_MAX)
 }
 
 fn compile_limits(config: &Config, threads: usize) -> CompileLimits {
@@ -447,7 +489,8 @@ fn admin_server(
     if let Some(path) = &control.config.metrics.token_file {
         api.metrics_token = Some(metrics_token(path)?);
     }
-    let listen = ListenOptions::from_config(&control.config);
+    let mut listen = ListenOptions::from_config(&control.config);
+    listen.tls = AdminTls::from_config(&control.config)?.map(Arc::new);
     Ok(Server::bind(listen, api)?)
 }
 

@@ -138,6 +138,7 @@ impl Control {
                 keys as u64,
             );
         }
+        self.observe_certificates();
         self.metrics.compile_queue(self.compile_queue_depth().1);
         let stats = self.store.stats();
         self.metrics.store(StoreFigures {

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use control_api::error::PlaneError;
 use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
 use control_api::view::{
-    AuditEntry, Grants, InstanceUse, Job, Module, ModuleVersion, NodeState, NodeStatus, Page,
-    PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite,
-    StoreKey, Tenant, TenantWrite, UploadDryRun, Usage, Written,
+    AuditEntry, Certificate, CertificateWrite, Grants, InstanceUse, Job, Module, ModuleVersion,
+    NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised,
+    Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage, Written,
 };
-use edge_config::{HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName};
+use edge_config::{
+    CertificateName, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName,
+};
 
 use super::change::{Plan, check, revised};
 use super::edit::Edit;
@@ -67,6 +69,13 @@ impl ControlPlane for Control {
                 .supervisor()
                 .listeners()
                 .addresses()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            https: self
+                .supervisor()
+                .listeners()
+                .secure_addresses()
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
@@ -216,6 +225,7 @@ impl ControlPlane for Control {
         })
         .await?;
         self.forget_tenant(tenant);
+        self.retire_keys();
         self.forget_kept(tenant).await
     }
 
@@ -253,6 +263,7 @@ impl ControlPlane for Control {
             publisher_keys: found.keys.len() as u64,
             key_value_keys: kept.keys,
             key_value_bytes: kept.bytes,
+            certificates: found.certificates.len() as u64,
             component_bytes: versions.map(|version| version.component_bytes).sum(),
             log_bytes_dropped: totals.log_bytes_dropped,
             worker_crashes: self.worker_crashes(tenant),
@@ -366,6 +377,45 @@ impl ControlPlane for Control {
         })
         .await?;
         Ok(())
+    }
+
+    async fn certificates(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Certificate>, PlaneError> {
+        self.list_certificates(tenant, &page)
+    }
+
+    async fn certificate(
+        &self,
+        tenant: &TenantName,
+        certificate: &CertificateName,
+    ) -> Result<Revised<Certificate>, PlaneError> {
+        self.show_certificate(tenant, certificate)
+    }
+
+    async fn put_certificate(
+        &self,
+        tenant: &TenantName,
+        certificate: &CertificateName,
+        write: CertificateWrite,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Certificate>, Written), PlaneError> {
+        self.set_certificate(tenant, certificate, write, precondition, &caller)
+            .await
+    }
+
+    async fn delete_certificate(
+        &self,
+        tenant: &TenantName,
+        certificate: &CertificateName,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(), PlaneError> {
+        self.forget_certificate(tenant, certificate, precondition, &caller)
+            .await
     }
 
     async fn upload(
@@ -757,7 +807,7 @@ pub(super) fn room(
 
 /// One page of a map, in its order.
 /// A page of what comes in order of its keys.
-fn paged<'a, K, V, T>(
+pub(super) fn paged<'a, K, V, T>(
     all: impl Iterator<Item = (&'a K, &'a V)>,
     page: &PageRequest,
     view: impl Fn(&K, &V) -> T,

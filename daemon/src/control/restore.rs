@@ -7,9 +7,12 @@ use edge_config::{LimitOverrides, Limits, RouteId};
 
 use super::edit::Edit;
 use super::grants;
-use super::state::{Module, PublisherKey, RouteTarget, State, TenantSettings, Version};
+use super::state::{
+    Certificate, Module, PublisherKey, RouteTarget, State, TenantSettings, Version,
+};
+use super::tls::facts_of;
 use crate::link::{Reuse, World};
-use crate::store::{ModuleRecord, Snapshot, TenantRecord, VersionRecord};
+use crate::store::{CertificateRecord, ModuleRecord, Snapshot, TenantRecord, VersionRecord};
 
 /// A record that this build cannot make sense of.
 #[derive(Debug, thiserror::Error)]
@@ -20,11 +23,16 @@ pub struct RestoreError {
     why: String,
 }
 
-/// Builds the state from what the store loaded.
+/// Builds the state from what the store loaded. `unlock` takes a certificate's private key into memory and gives the
+/// schemes by which it signs, none where it cannot be read.
 ///
 /// # Errors
 /// [`RestoreError`] for the first record that does not fit the domain's types: a store of a newer build, or a bug.
-pub(super) fn restore(snapshot: Snapshot, defaults: Limits) -> Result<State, RestoreError> {
+pub(super) fn restore(
+    snapshot: Snapshot,
+    defaults: Limits,
+    unlock: impl Fn(&CertificateRecord) -> Vec<u16>,
+) -> Result<State, RestoreError> {
     let mut state = State::new(defaults);
     for record in snapshot.tenants {
         let tenant = parse("a tenant name", &record.record.tenant)?;
@@ -75,6 +83,15 @@ pub(super) fn restore(snapshot: Snapshot, defaults: Limits) -> Result<State, Res
         };
         state.apply(record.revision, vec![edit]);
     }
+    for record in snapshot.certificates {
+        let schemes = unlock(&record.record);
+        let edit = Edit::PutCertificate {
+            tenant: parse("a tenant name", &record.record.tenant)?,
+            name: parse("a certificate name", &record.record.certificate)?,
+            certificate: Box::new(certificate(record.record, schemes)?),
+        };
+        state.apply(record.revision, vec![edit]);
+    }
     for record in snapshot.floors {
         let floor = record.record;
         let edit = Edit::PutFloor {
@@ -108,6 +125,20 @@ fn settings(record: &TenantRecord) -> Result<TenantSettings, RestoreError> {
             .map(|host| parse("a hostname", host))
             .collect::<Result<_, _>>()?,
         suspended: record.suspended,
+    })
+}
+
+fn certificate(record: CertificateRecord, schemes: Vec<u16>) -> Result<Certificate, RestoreError> {
+    Ok(Certificate {
+        facts: facts_of(&record.chain).map_err(|error| RestoreError {
+            what: "a certificate",
+            value: record.certificate,
+            why: error.to_string(),
+        })?,
+        chain: record.chain.into(),
+        sealed_key: record.sealed_key.into(),
+        added_at_s: record.added_at_s,
+        schemes,
     })
 }
 

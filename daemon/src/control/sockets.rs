@@ -16,34 +16,46 @@ pub(super) struct Listeners {
     /// By thread, then by address.
     sockets: Vec<OwnedFd>,
     addresses: Vec<SocketAddr>,
+    /// Of those, how many at the end are for TLS.
+    secure: usize,
 }
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("http.listen: cannot listen on {address}")]
+#[error("{key}: cannot listen on {address}")]
 pub struct ListenError {
+    key: &'static str,
     address: SocketAddr,
     #[source]
     source: io::Error,
 }
 
 impl Listeners {
-    /// Listens on every address once a thread; the kernel spreads connections over them (`SO_REUSEPORT`). A port of 0
+    /// Listens on every address once a thread, first those for plain HTTP, then those for TLS; the kernel spreads connections over them (`SO_REUSEPORT`). A port of 0
     /// is chosen once and shared.
     ///
     /// # Errors
     /// [`ListenError`] names the address.
-    pub(super) fn bind(addresses: &[SocketAddr], threads: usize) -> Result<Self, ListenError> {
+    pub(super) fn bind(
+        plain: &[SocketAddr],
+        secure: &[SocketAddr],
+        threads: usize,
+    ) -> Result<Self, ListenError> {
         let mut bound = Vec::new();
         let mut sockets = Vec::new();
         for thread in 0..threads.max(1) {
-            for (index, wanted) in addresses.iter().enumerate() {
+            for (index, wanted) in plain.iter().chain(secure).enumerate() {
                 let wanted = if thread == 0 {
                     wanted
                 } else {
                     bound.get(index).unwrap_or(wanted)
                 };
                 let (socket, address) = open(*wanted).map_err(|source| ListenError {
+                    key: if index < plain.len() {
+                        "http.listen"
+                    } else {
+                        "https.listen"
+                    },
                     address: *wanted,
                     source,
                 })?;
@@ -56,12 +68,20 @@ impl Listeners {
         Ok(Self {
             sockets,
             addresses: bound,
+            secure: secure.len(),
         })
     }
 
-    /// Where connections are taken, ports known.
+    /// Where plain connections are taken, ports known.
     pub(super) fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        let plain = self.addresses.len().saturating_sub(self.secure);
+        self.addresses.get(..plain).unwrap_or_default()
+    }
+
+    /// Where connections over TLS are taken, ports known.
+    pub(super) fn secure_addresses(&self) -> &[SocketAddr] {
+        let plain = self.addresses.len().saturating_sub(self.secure);
+        self.addresses.get(plain..).unwrap_or_default()
     }
 
     /// One thread's sockets after another.

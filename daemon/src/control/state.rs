@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use edge_config::{
-    Digest, HostPattern, KeyId, LimitOverrides, Limits, ModuleName, PathPrefix, RouteId, TenantName,
+    CertificateName, Digest, HostPattern, KeyId, LimitOverrides, Limits, ModuleName, PathPrefix,
+    RouteId, TenantName,
 };
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,10 @@ use control_api::view::Grants;
 
 use super::edit::Edit;
 use super::grants;
+use super::tls::CertificateFacts;
 use crate::artifact::inspect::Inspection;
-use crate::link::{ModuleTarget, Reuse, TableChange, TenantLimits, World};
+use crate::link::signing::SigningKeyId;
+use crate::link::{CertificateTarget, ModuleTarget, Reuse, TableChange, TenantLimits, World};
 
 /// A thing with the number of the change that last wrote it.
 #[derive(Debug, Clone)]
@@ -52,6 +55,7 @@ pub(super) struct Tenant {
     pub(super) keys: LiteMap<KeyId, Revised<PublisherKey>>,
     pub(super) modules: LiteMap<ModuleName, Revised<Module>>,
     pub(super) routes: LiteMap<RouteId, Revised<RouteTarget>>,
+    pub(super) certificates: LiteMap<CertificateName, Revised<Certificate>>,
 }
 
 /// What the operator set for a tenant.
@@ -112,6 +116,41 @@ pub(super) struct RouteTarget {
     pub(super) version: Option<u64>,
 }
 
+/// A certificate with its private key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Certificate {
+    pub(super) facts: CertificateFacts,
+    /// In DER, the certificate itself first.
+    pub(super) chain: Box<[Vec<u8>]>,
+    /// Encrypted.
+    pub(super) sealed_key: Box<[u8]>,
+    pub(super) added_at_s: u64,
+    /// By which its key signs, best first: their numbers in TLS. None where the key cannot be read; it is not served then.
+    pub(super) schemes: Vec<u16>,
+}
+
+impl Certificate {
+    /// Whom to ask for signatures.
+    pub(super) fn key_id(&self) -> SigningKeyId {
+        SigningKeyId(*self.facts.digest.as_bytes())
+    }
+
+    /// Whether it is served as the other one is.
+    pub(super) fn is_the_same(&self, other: &Self) -> bool {
+        self.chain == other.chain && self.schemes == other.schemes
+    }
+
+    /// Whether a route's hostnames get it. A wildcard stands for one label in a certificate, and for any number in a
+    /// route: of those, the ones with one label more do.
+    pub(super) fn is_for(&self, host: &HostPattern) -> bool {
+        let above = host.as_str().split_once('.').map(|(_, above)| above);
+        self.facts
+            .names
+            .iter()
+            .any(|name| name == host || name.is_wildcard() && above == Some(name.base()))
+    }
+}
+
 impl Module {
     pub(super) fn version(&self, version: u64) -> Option<&Version> {
         self.versions.iter().find(|kept| kept.version == version)
@@ -155,6 +194,7 @@ impl Tenant {
             keys: LiteMap::new(),
             modules: LiteMap::new(),
             routes: LiteMap::new(),
+            certificates: LiteMap::new(),
         }
     }
 
@@ -425,6 +465,23 @@ impl State {
                     self.release_host(id.host());
                 }
             }
+            Edit::PutCertificate {
+                tenant,
+                name,
+                certificate,
+            } => {
+                if let Some(tenant) = self.tenants.get_mut(&tenant) {
+                    let value = *certificate;
+                    tenant
+                        .certificates
+                        .insert(name, Revised { revision, value });
+                }
+            }
+            Edit::DeleteCertificate { tenant, name } => {
+                if let Some(tenant) = self.tenants.get_mut(&tenant) {
+                    tenant.certificates.remove(&name);
+                }
+            }
             Edit::PutFloor {
                 tenant,
                 module,
@@ -482,6 +539,9 @@ impl State {
             for (id, route) in &tenant.routes {
                 changes.extend(route_change(names, name, tenant, id, &route.value));
             }
+            for (id, kept) in &tenant.certificates {
+                changes.extend(certificate_change(name, id, &kept.value));
+            }
         }
         changes
     }
@@ -511,6 +571,17 @@ impl State {
                     for (id, target) in tenant.routes_of(module) {
                         changes.extend(route_change(names, name, tenant, id, target));
                     }
+                }
+                Affected::Certificate(name, id) => {
+                    let kept = self
+                        .tenants
+                        .get(name)
+                        .and_then(|tenant| tenant.certificates.get(id));
+                    let set = kept.and_then(|kept| certificate_change(name, id, &kept.value));
+                    changes.push(set.unwrap_or_else(|| TableChange::CertificateGone {
+                        tenant: name.to_string(),
+                        name: id.to_string(),
+                    }));
                 }
                 Affected::Route(name, id) => {
                     let tenant = self.tenants.get(name);
@@ -557,6 +628,31 @@ pub(super) enum Affected {
     Tenant(TenantName),
     Module(TenantName, ModuleName),
     Route(TenantName, RouteId),
+    Certificate(TenantName, CertificateName),
+}
+
+/// `None` for one whose key cannot be read.
+fn certificate_change(
+    tenant: &TenantName,
+    name: &CertificateName,
+    certificate: &Certificate,
+) -> Option<TableChange> {
+    let facts = &certificate.facts;
+    (!certificate.schemes.is_empty()).then(|| TableChange::Certificate {
+        tenant: tenant.to_string(),
+        name: name.to_string(),
+        target: CertificateTarget {
+            names: facts
+                .names
+                .iter()
+                .map(|name| name.as_str().to_owned())
+                .collect(),
+            chain: certificate.chain.to_vec(),
+            key: certificate.key_id(),
+            schemes: certificate.schemes.clone(),
+            not_after_s: facts.not_after_s,
+        },
+    })
 }
 
 fn route_change(

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::sockets::Listeners;
 use crate::confine::InForce;
 use crate::link::flight::{FlightRecorder, Seated};
+use crate::link::signing::{self, SignRequest};
 use crate::link::{
     self, ArtifactName, Counts, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter,
     TableChange, ToControl, ToWorker, WorkerReport, WorkerStart, split,
@@ -42,6 +43,8 @@ pub(super) trait Home: Send + Sync + 'static {
     fn artifact_needed(self: Arc<Self>, name: ArtifactName);
     /// Figures from a worker.
     fn reported(&self, report: WorkerReport);
+    /// Signs what a worker asks for in a handshake, or does not. Called on threads of their own, which it may block.
+    fn sign(&self, request: &SignRequest) -> Option<Vec<u8>>;
     /// Guests' output from a worker.
     fn lines(&self, lines: Vec<GuestLine>);
     /// The worker is there, with its process id and what confines it, or gone.
@@ -292,6 +295,7 @@ impl Supervisor {
         self.standing.send_modify(|standing| standing.pid = pid);
         let (reader, mut writer) =
             split(ours, FrameBounds::CONTROL).map_err(WorkerFailure::Start)?;
+        let signing = sign_for(home, self.start.signing_sockets).map_err(WorkerFailure::Start)?;
         let (calls, callers) = UnixStream::pair().map_err(WorkerFailure::Start)?;
         Arc::clone(home)
             .serve_calls(calls)
@@ -299,12 +303,14 @@ impl Supervisor {
         let mut files: Vec<BorrowedFd<'_>> =
             vec![self.artifacts.as_fd(), record.as_fd(), callers.as_fd()];
         files.extend(self.listeners.sockets().iter().map(AsFd::as_fd));
+        files.extend(signing.iter().map(AsFd::as_fd));
         writer
             .send(&ToWorker::Start(self.start.clone()), &files)
             .await?;
-        // The worker has its own: with its end, those who answer see theirs.
+        // The worker has its own: with their end, those who answer see theirs.
         drop(files);
         drop(callers);
+        drop(signing);
         let queue = self.enter(home);
         let mut sending = std::pin::pin!(send_all(writer, queue));
         let mut receiving = std::pin::pin!(self.receive_all(reader, home));
@@ -431,6 +437,26 @@ impl Supervisor {
     }
 }
 
+/// Starts a thread for each of so many pairs of sockets, which signs what is asked for over it until the other end is
+/// closed; gives those ends.
+fn sign_for(home: &Arc<impl Home>, pairs: u32) -> io::Result<Vec<OwnedFd>> {
+    let mut theirs = Vec::new();
+    for number in 0..pairs {
+        let (ours, other) = signing::pair()?;
+        theirs.push(other);
+        let home = Arc::clone(home);
+        std::thread::Builder::new()
+            .name(format!("signs-{number}"))
+            .spawn(move || {
+                if let Err(error) = signing::answer(&ours, |request| home.sign(request)) {
+                    let error = logging::chain(&error);
+                    tracing::warn!(error, "no more signatures over one of the worker's sockets");
+                }
+            })?;
+    }
+    Ok(theirs)
+}
+
 /// The signal of a death that native code can bring about by itself. Not SIGKILL, which comes from outside: the
 /// kernel's when memory runs out, an operator's, or this process's own.
 fn crash(status: std::process::ExitStatus) -> Option<Signal> {
@@ -487,6 +513,9 @@ mod tests {
         }
         fn artifact_needed(self: Arc<Self>, _name: ArtifactName) {}
         fn reported(&self, _report: WorkerReport) {}
+        fn sign(&self, _request: &SignRequest) -> Option<Vec<u8>> {
+            None
+        }
         fn lines(&self, _lines: Vec<GuestLine>) {}
         fn worker_changed(&self, _worker: Option<(u32, InForce)>) {}
         fn worker_crashed(&self, _signal: Signal, _seats: &[Seated]) {}
@@ -519,6 +548,11 @@ mod tests {
             guest_clock_resolution_us: 1,
             log_level: "error".to_owned(),
             log_json: false,
+            tls_listeners_per_thread: 0,
+            signing_sockets: 1,
+            tls12: true,
+            handshakes_max: 1,
+            handshake_timeout_ms: 1,
         }
     }
 
@@ -528,7 +562,7 @@ mod tests {
         let hangs = folder.path().join("hangs");
         std::fs::write(&hangs, "#!/bin/sh\nexec sleep 60\n").unwrap();
         std::fs::set_permissions(&hangs, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let listeners = Listeners::bind(&[([127, 0, 0, 1], 0).into()], 1).unwrap();
+        let listeners = Listeners::bind(&[([127, 0, 0, 1], 0).into()], &[], 1).unwrap();
         let backoff = Backoff {
             min: Duration::from_millis(1),
             max: Duration::from_millis(1),

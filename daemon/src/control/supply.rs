@@ -18,6 +18,7 @@ use super::{Control, blocking, internal, views};
 use crate::artifact::cache::ArtifactError;
 use crate::confine::InForce;
 use crate::link::flight::Seated;
+use crate::link::signing::SignRequest;
 use crate::link::{ArtifactName, GuestLine, TableChange, WorkerReport};
 use crate::metrics::ArtifactState;
 
@@ -57,6 +58,10 @@ impl Home for Control {
 
     fn reported(&self, report: WorkerReport) {
         self.take_report(&report);
+    }
+
+    fn sign(&self, request: &SignRequest) -> Option<Vec<u8>> {
+        self.sign_handshake(request)
     }
 
     fn lines(&self, lines: Vec<GuestLine>) {

@@ -279,8 +279,12 @@ async fn serve_proxy(
     request: Request<WasiBody>,
     head: oneshot::Sender<Head>,
 ) -> wasmtime::Result<()> {
+    let scheme = match request.uri().scheme_str() {
+        Some("https") => Scheme::Https,
+        _ => Scheme::Http,
+    };
     let mut http = store.data_mut().http();
-    let request = http.new_incoming_request(Scheme::Http, request)?;
+    let request = http.new_incoming_request(scheme, request)?;
     let outparam = http.new_response_outparam_from_callback(move |answer| {
         // Nobody waits any more once the client is gone; the guest is ended by then or will be.
         drop(head.send(answer.map_err(|code| format!("{code:?}"))));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use super::overdue::ResponseDeadline;
 use super::request_id::RequestIds;
 use super::serve::{Gateway, Peer};
 use super::spin;
+use super::tls::{Handshakes, Secured, Served};
 use crate::quota::{Charge, Refusal, RunQueue};
 
 /// After an accept error (out of descriptors, most likely): long enough for connections to end, short enough that
@@ -51,6 +53,7 @@ pub struct Acceptor {
     settings: Settings,
     places: Arc<Semaphore>,
     clients: Arc<Clients>,
+    handshakes: Arc<Handshakes>,
     open: Arc<AtomicU64>,
     closing: CancellationToken,
     tracker: TaskTracker,
@@ -62,6 +65,7 @@ impl Acceptor {
     pub fn new(
         gateway: Arc<Gateway>,
         settings: Settings,
+        handshakes: Arc<Handshakes>,
         closing: CancellationToken,
         tracker: TaskTracker,
     ) -> Arc<Self> {
@@ -71,6 +75,7 @@ impl Acceptor {
             clients: Clients::new(settings.client_connections_max),
             settings,
             places,
+            handshakes,
             open: Arc::default(),
             closing,
             tracker,
@@ -83,7 +88,14 @@ impl Acceptor {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Accepts on one socket until `closing`. Connections live on the thread that calls this.
+    /// TLS handshakes.
+    #[must_use]
+    pub fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
+    }
+
+    /// Accepts on one socket until `closing`, which is for TLS where `secure` says so. Connections live on the thread that
+    /// calls this.
     ///
     /// While all places are taken, one connection a socket waits for a place, accepted and unread; the others wait in
     /// the kernel's backlog.
@@ -93,6 +105,7 @@ impl Acceptor {
     pub async fn accept(
         self: Arc<Self>,
         listener: StdTcpListener,
+        secure: bool,
         queue: Arc<RunQueue>,
     ) -> io::Result<()> {
         listener.set_nonblocking(true)?;
@@ -100,7 +113,7 @@ impl Acceptor {
         loop {
             let accepted = tokio::select! {
                 () = self.closing.cancelled() => return Ok(()),
-                accepted = self.accept_one(&listener) => accepted,
+                accepted = self.accept_one(&listener, secure) => accepted,
             };
             match accepted {
                 Ok((stream, client, place)) => {
@@ -111,7 +124,11 @@ impl Acceptor {
                     let queue = Arc::clone(&queue);
                     self.tracker.spawn(async move {
                         this.open.fetch_add(1, Ordering::Relaxed);
-                        this.connection(stream, client, queue).await;
+                        if secure {
+                            this.secure_connection(stream, client, queue).await;
+                        } else {
+                            this.connection(stream, client, queue).await;
+                        }
                         this.open.fetch_sub(1, Ordering::Relaxed);
                         drop((place, counted));
                     });
@@ -147,12 +164,13 @@ impl Acceptor {
     async fn accept_one(
         &self,
         listener: &TcpListener,
+        secure: bool,
     ) -> io::Result<(TcpStream, SocketAddr, Place)> {
         let (stream, client) = listener.accept().await?;
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.map_err(io::Error::other)?;
         let buffers = loop {
-            match self.gateway.buffers().connection() {
+            match self.gateway.buffers().connection(secure) {
                 Some(buffers) => break buffers,
                 None => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
@@ -178,27 +196,54 @@ impl Acceptor {
         };
         if said_something {
             // Boxed, like all that only a connection in use needs: most of them are not.
-            Box::pin(self.converse(stream, client, queue)).await;
+            set_nodelay(&stream);
+            Box::pin(self.converse(stream, client, None, queue)).await;
         }
     }
 
-    /// A connection on which something came, to its end.
-    async fn converse(
+    /// The same over TLS.
+    async fn secure_connection(
         self: &Arc<Self>,
         stream: TcpStream,
         client: SocketAddr,
         queue: Arc<RunQueue>,
     ) {
-        // Small writes are whole answers here; without it they would wait for an acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
+        set_nodelay(&stream);
+        let find = |name: &str, schemes: &[_]| self.gateway.certificate(name, schemes);
+        let of_many = self.gateway.trusted().trusts(client.ip());
+        let own = (!of_many).then(|| client.ip());
+        let secured = tokio::select! {
+            // Boxed: gone before the first request comes.
+            secured = Box::pin(self.handshakes.secure(stream, own, find)) => secured,
+            () = self.closing.cancelled() => None,
+        };
+        let Some(Secured {
+            stream,
+            certificate,
+        }) = secured
+        else {
+            return;
+        };
+        Box::pin(self.converse(stream, client, Some(certificate), queue)).await;
+    }
+
+    /// A connection on which something came, to its end.
+    async fn converse<I>(
+        self: &Arc<Self>,
+        stream: I,
+        client: SocketAddr,
+        certificate: Option<Arc<Served>>,
+        queue: Arc<RunQueue>,
+    ) where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
         let ids = RequestIds::new(random(), random());
         let gateway = Arc::clone(&self.gateway);
         let deadline = Arc::<ResponseDeadline>::default();
         let peer = Arc::new(Peer {
-            client: Client::new(client.ip(), gateway.trusted()),
+            client: Client::new(client.ip(), gateway.trusted(), certificate.is_some()),
             client_addr: spin::client_addr(client),
+            certificate,
             header_bytes_max: self.settings.header_bytes_max,
             queue,
             deadline: Arc::clone(&deadline),
@@ -246,6 +291,13 @@ impl Acceptor {
             Some(Err(error)) => tracing::trace!(%error, %client, "connection ended"),
             None => tracing::trace!(%client, "a response was not taken in time"),
         }
+    }
+}
+
+/// Small writes are whole answers here; without it they would wait for an acknowledgement.
+fn set_nodelay(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
     }
 }
 

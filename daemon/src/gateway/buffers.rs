@@ -11,6 +11,8 @@ use crate::quota::{Budget, Charge};
 
 /// An idle connection: its part of hyper, its task, and the first buffer that a head is read into.
 const CONNECTION_BYTES: u64 = 16 << 10;
+/// What TLS adds: a record each way, of 16 KiB and what is around it, and the session.
+const TLS_BYTES: u64 = 36 << 10;
 /// The part of that which a head may fill.
 const HEAD_BYTES_FREE: u64 = 8 << 10;
 /// A request under way: one chunk of each body on either side of the guest (64 KiB is the most that a guest hands over
@@ -40,8 +42,10 @@ impl Buffers {
         self.budget.used_bytes()
     }
 
-    pub(super) fn connection(&self) -> Option<Charge> {
-        self.budget.charge(CONNECTION_BYTES)
+    /// `secure`: over TLS.
+    pub(super) fn connection(&self, secure: bool) -> Option<Charge> {
+        let more = if secure { TLS_BYTES } else { 0 };
+        self.budget.charge(CONNECTION_BYTES + more)
     }
 
     pub(super) fn request(&self) -> Option<Charge> {
@@ -143,9 +147,10 @@ mod tests {
     #[test]
     fn connections_and_requests_share_what_there_is() {
         let buffers = Buffers::new(CONNECTION_BYTES + REQUEST_BYTES, 0);
-        let connection = buffers.connection().unwrap();
+        let connection = buffers.connection(false).unwrap();
         let request = buffers.request().unwrap();
-        assert!(buffers.connection().is_none());
+        assert!(buffers.connection(false).is_none());
+        assert!(buffers.connection(true).is_none());
         drop((connection, request));
         assert_eq!(buffers.used_bytes(), 0);
     }

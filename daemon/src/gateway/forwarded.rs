@@ -78,23 +78,27 @@ pub(super) struct Client {
     address: HeaderValue,
     /// Of `Forwarded`, all but the host.
     forwarded: Box<str>,
+    scheme: &'static str,
 }
 
 impl Client {
-    pub(super) fn new(address: IpAddr, trusted: &TrustedProxies) -> Self {
+    /// `secure` says whether the connection is over TLS.
+    pub(super) fn new(address: IpAddr, trusted: &TrustedProxies, secure: bool) -> Self {
         // An IPv4 client of a dual-stack listener is an IPv4 client.
         let client = address.to_canonical();
         let address = client.to_string();
+        let scheme = if secure { "https" } else { "http" };
         // IPv6 addresses stand in quotes and brackets (RFC 7239 §6).
         let forwarded = match client {
-            IpAddr::V4(_) => format!("for={address};proto=http;host="),
-            IpAddr::V6(_) => format!("for=\"[{address}]\";proto=http;host="),
+            IpAddr::V4(_) => format!("for={address};proto={scheme};host="),
+            IpAddr::V6(_) => format!("for=\"[{address}]\";proto={scheme};host="),
         };
         Self {
             trusted: trusted.trusts(client),
             // Addresses have no characters that a field may not have.
             address: HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("unknown")),
             forwarded: forwarded.into(),
+            scheme,
         }
     }
 }
@@ -123,7 +127,7 @@ pub(super) fn set_forwarded(headers: &mut HeaderMap, client: &Client, host: &Hea
     }
     append(headers, X_FORWARDED_FOR, client.address.clone());
     if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme));
     }
     if !headers.contains_key(X_FORWARDED_HOST) {
         headers.insert(X_FORWARDED_HOST, host.clone());
@@ -163,7 +167,7 @@ mod tests {
     }
 
     fn tell(headers: &mut HeaderMap, trusted: &TrustedProxies, client: &str) {
-        let client = Client::new(client.parse().unwrap(), trusted);
+        let client = Client::new(client.parse().unwrap(), trusted, false);
         set_forwarded(headers, &client, &HeaderValue::from_static("acme.test"));
     }
 
@@ -197,6 +201,23 @@ mod tests {
             "x-forwarded-proto",
         ];
         assert_eq!(left, ours);
+    }
+
+    #[test]
+    fn over_tls_the_guest_is_told_so() {
+        let mut headers = HeaderMap::new();
+        let trusted = TrustedProxies::default();
+        let client = Client::new("192.0.2.7".parse().unwrap(), &trusted, true);
+        set_forwarded(
+            &mut headers,
+            &client,
+            &HeaderValue::from_static("acme.test"),
+        );
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(
+            headers["forwarded"],
+            "for=192.0.2.7;proto=https;host=\"acme.test\""
+        );
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::buffers::HeadMeter;
 
@@ -19,19 +18,19 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: u64 = 64 << 20;
 
 /// A socket that comes back when whoever used it drops it.
-pub(super) struct Borrowed {
+pub(super) struct Borrowed<I> {
     /// There until the drop.
-    stream: Option<TcpStream>,
-    back: Arc<Mutex<Option<TcpStream>>>,
+    stream: Option<I>,
+    back: Arc<Mutex<Option<I>>>,
     heads: Arc<HeadMeter>,
 }
 
 /// Where a [`Borrowed`] socket comes back to.
-pub(super) struct Lender(Arc<Mutex<Option<TcpStream>>>);
+pub(super) struct Lender<I>(Arc<Mutex<Option<I>>>);
 
 /// Lends a socket out. What is read from it counts with `heads`.
-pub(super) fn lend(stream: TcpStream, heads: Arc<HeadMeter>) -> (Borrowed, Lender) {
-    let back = Arc::default();
+pub(super) fn lend<I>(stream: I, heads: Arc<HeadMeter>) -> (Borrowed<I>, Lender<I>) {
+    let back = Arc::new(Mutex::new(None));
     (
         Borrowed {
             stream: Some(stream),
@@ -42,7 +41,7 @@ pub(super) fn lend(stream: TcpStream, heads: Arc<HeadMeter>) -> (Borrowed, Lende
     )
 }
 
-impl Lender {
+impl<I: AsyncRead + Unpin> Lender<I> {
     /// Reads and drops what the client still sends, for a while; the socket was shut down for writing by then.
     pub(super) async fn linger(self) {
         let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -57,14 +56,14 @@ impl Lender {
     }
 }
 
-impl Drop for Borrowed {
+impl<I> Drop for Borrowed<I> {
     fn drop(&mut self) {
         *self.back.lock().unwrap_or_else(PoisonError::into_inner) = self.stream.take();
     }
 }
 
-impl Borrowed {
-    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+impl<I: Unpin> Borrowed<I> {
+    fn stream(&mut self) -> io::Result<Pin<&mut I>> {
         self.stream
             .as_mut()
             .map(Pin::new)
@@ -72,7 +71,7 @@ impl Borrowed {
     }
 }
 
-impl AsyncRead for Borrowed {
+impl<I: AsyncRead + Unpin> AsyncRead for Borrowed<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -85,7 +84,7 @@ impl AsyncRead for Borrowed {
     }
 }
 
-impl AsyncWrite for Borrowed {
+impl<I: AsyncWrite + Unpin> AsyncWrite for Borrowed<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -103,7 +102,9 @@ impl AsyncWrite for Borrowed {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.stream
+            .as_ref()
+            .is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_write_vectored(

@@ -24,6 +24,7 @@ mod response_head;
 mod serve;
 mod spin;
 mod table;
+mod tls;
 
 pub use accept::{Acceptor, Settings};
 pub use buffers::Buffers;
@@ -33,3 +34,4 @@ pub use log::LineSender;
 pub use request_id::RequestIds;
 pub use serve::{Gateway, GatewayParts};
 pub use table::{Route, Table, TableBuilder};
+pub use tls::{HANDSHAKE_BUCKETS_S, HandshakeOutcome, Handshakes, TlsError, TlsSettings};

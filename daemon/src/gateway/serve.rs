@@ -12,6 +12,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use rustls::SignatureScheme;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use wasmtime_wasi_http::WasiBody;
@@ -29,6 +30,7 @@ use super::respond::{REASON, refuse, stamp};
 use super::response_head::head_of;
 use super::spin;
 use super::table::{Route, Table};
+use super::tls::Served;
 use crate::engine::{InstanceLimits, Loaded, Resident, Resting, Slice, Start, Ticker};
 use crate::host::{ClockResolution, GuestLog, GuestOptions, GuestState, NextRequest};
 use crate::quota::{Admission, Ask, Charge, Connected, Entry, Refusal, Refused, RunQueue, Tenant};
@@ -39,6 +41,8 @@ pub struct Peer {
     pub(super) client: Client,
     /// The same with its port, as Spin programs are told it.
     pub(super) client_addr: HeaderValue,
+    /// Over TLS, the certificate that the client was shown.
+    pub(super) certificate: Option<Arc<Served>>,
     /// The fields of a head may take this many bytes.
     pub header_bytes_max: usize,
     /// The guests of the thread that the connection lives on.
@@ -161,6 +165,15 @@ impl Gateway {
     /// Serves by this table from the next request on.
     pub fn set_table(&self, table: Table) {
         self.table.store(Arc::new(table));
+    }
+
+    /// The certificate that a server name gets now.
+    pub(super) fn certificate(
+        &self,
+        name: &str,
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<Served>> {
+        self.table.load().certificate(name, schemes).cloned()
     }
 
     /// Guests alive now.
@@ -341,10 +354,18 @@ impl Gateway {
                     _ => Refusal::BadRequest,
                 },
             )?;
+        let certificate = peer.certificate.as_deref();
+        // The client has not been shown that this is who it asks for (RFC 9110 §7.4).
+        if certificate.is_some_and(|certificate| !certificate.covers(&host)) {
+            return Err(Refusal::Misdirected);
+        }
         let table = self.table.load();
         let route = table
             .find(&host, request.uri().path())
             .ok_or(Refusal::NoRoute)?;
+        if certificate.is_some_and(|certificate| certificate.tenant() != &**route.tenant.name()) {
+            return Err(Refusal::Misdirected);
+        }
         Ok((Arc::clone(route), authority))
     }
 
@@ -437,7 +458,10 @@ impl Gateway {
             .cloned()
             .unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
+        uri.scheme = Some(match peer.certificate {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        });
         uri.authority = Some(authority);
         uri.path_and_query = Some(path);
         // All three parts are there, so they make a URI.

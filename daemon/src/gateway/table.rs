@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use rustls::SignatureScheme;
+
 use super::compute::Habit;
 use super::hosts::Hosts;
 use super::spin::RouteFields;
+use super::tls::{Certificates, Served, TlsSettings};
 use crate::engine::{Instances, Resident, Resting, Slot};
 use crate::host::{Capabilities, Services};
-use crate::link::{ModuleTarget, TableChange, TenantLimits};
+use crate::link::{CertificateTarget, ModuleTarget, TableChange, TenantLimits};
 use crate::quota::{Budget, Tenant};
 
 /// What a hostname and path lead to.
@@ -39,6 +42,7 @@ pub struct Table {
     /// By suffix: `acme.test` for `*.acme.test`.
     wildcard: Hosts<Paths>,
     wildcards: bool,
+    certificates: Certificates,
 }
 
 /// The path prefixes of one hostname, longest first.
@@ -67,6 +71,28 @@ impl Table {
             rest = suffix;
         }
         None
+    }
+
+    /// The certificate that a server name gets.
+    pub(super) fn certificate(
+        &self,
+        name: &str,
+        schemes: &[SignatureScheme],
+    ) -> Option<&Arc<Served>> {
+        let owner = self.owner(name).map(|tenant| &**tenant.name());
+        self.certificates.find(name, owner, schemes)
+    }
+
+    /// Who routes a hostname, on whatever path; a hostname and all wildcards over it are one tenant's.
+    fn owner(&self, host: &str) -> Option<&Arc<Tenant>> {
+        let mut rest = host;
+        let mut paths = self.exact.get(host);
+        while paths.is_none() {
+            (_, rest) = rest.split_once('.')?;
+            paths = self.wildcard.get(rest);
+        }
+        let (_, route) = paths?.0.first()?;
+        Some(&route.tenant)
     }
 
     fn hosts<'a>(&mut self, host: &'a str) -> (&mut Hosts<Paths>, &'a str) {
@@ -174,6 +200,10 @@ pub struct TableBuilder {
     instances: HashMap<(Box<str>, Box<str>), Weak<Instances>>,
     resting: Arc<Resting>,
     services: Arc<Services>,
+    /// Where TLS is spoken.
+    tls: Option<TlsSettings>,
+    /// By tenant and name.
+    certificates: HashMap<(Box<str>, Box<str>), Arc<Served>>,
     frees: bool,
     memory_bytes_max: u64,
     memory: Arc<Budget>,
@@ -190,10 +220,19 @@ impl TableBuilder {
             instances: HashMap::new(),
             resting,
             services,
+            tls: None,
+            certificates: HashMap::new(),
             frees: false,
             memory_bytes_max,
             memory: Arc::new(Budget::new(memory_bytes_max)),
         }
+    }
+
+    /// Has certificates served as well, with these settings.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<TlsSettings>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Applies changes in order and gives the table that follows. `full` drops every route and tenant first; tenants
@@ -209,6 +248,7 @@ impl TableBuilder {
         if full {
             self.frees = true;
             self.table = Table::default();
+            self.certificates.clear();
             before = std::mem::take(&mut self.tenants);
         }
         for change in changes {
@@ -266,6 +306,14 @@ impl TableBuilder {
                     self.frees = true;
                     self.table.remove(&host, &path);
                 }
+                TableChange::Certificate {
+                    tenant,
+                    name,
+                    target,
+                } => self.set_certificate(&tenant, &name, Some(target)),
+                TableChange::CertificateGone { tenant, name } => {
+                    self.set_certificate(&tenant, &name, None);
+                }
             }
         }
         // What is guaranteed to one is not there for the others.
@@ -304,6 +352,21 @@ impl TableBuilder {
         );
         self.instances.insert(key, Arc::downgrade(&instances));
         Some(instances)
+    }
+
+    /// Puts a certificate in the place of the one of that name, or takes that away. Connections and handshakes that have
+    /// it keep it.
+    fn set_certificate(&mut self, tenant: &str, name: &str, target: Option<CertificateTarget>) {
+        let Some(settings) = &self.tls else { return };
+        let key = (Box::from(tenant), Box::from(name));
+        if let Some(before) = self.certificates.remove(&key) {
+            self.table.certificates.remove(&before);
+        }
+        let served = target.and_then(|target| Served::new(tenant, name, target, settings));
+        if let Some(served) = served.map(Arc::new) {
+            self.table.certificates.add(&served);
+            self.certificates.insert(key, served);
+        }
     }
 
     fn set_tenant(&mut self, name: &str, limits: TenantLimits, now: Instant) {

@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use super::signing::PAIRS_MAX;
+
 /// The longest payload that control sends a worker, in bytes: a piece of the routing table. No frame is ever longer.
 pub(super) const TO_WORKER_BYTES_MAX: usize = 16 << 20;
 /// The longest payload that control takes from a worker, in bytes: a piece of a report, or guests' lines. Guests' code
@@ -25,8 +27,9 @@ pub(super) const FROM_WORKER_BYTES_MAX: usize = 4 << 20;
 pub(super) const COMPILE_BYTES_MAX: usize = 1 << 20;
 /// The longest payload between guests' calls and control, in bytes.
 pub(super) const SERVICES_BYTES_MAX: usize = 16 << 20;
-/// Most open files in one frame: the listening sockets of a node.
-pub const FILES_MAX: usize = edge_config::HTTP_SOCKETS_MAX as usize;
+/// Most open files in one frame: those of a start message, with the listening sockets of a node and its pairs for
+/// signatures. The kernel takes 253 (`SCM_MAX_FD`).
+pub const FILES_MAX: usize = edge_config::HTTP_SOCKETS_MAX as usize + PAIRS_MAX + 8;
 
 /// The longest payloads at one end of a link, in bytes. What one end sends is what the other takes.
 #[derive(Debug, Clone, Copy)]
@@ -361,7 +364,7 @@ mod tests {
                     error.to_string(),
                     format!(
                         "a frame of {announced} bytes and 0 files; \
-                         at most {bytes_max} and 128 are allowed"
+                         at most {bytes_max} and {FILES_MAX} are allowed"
                     )
                 );
             }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::signing::SigningKeyId;
 use crate::confine::{InForce, Orders};
 use crate::engine::EngineShape;
 
@@ -135,6 +136,16 @@ pub struct WorkerStart {
     pub log_level: String,
     /// Whether the worker logs JSON.
     pub log_json: bool,
+    /// Of each thread's listening sockets, how many at the end are for TLS.
+    pub tls_listeners_per_thread: u32,
+    /// Sockets for signatures, behind the listening ones: one a thread that computes handshakes.
+    pub signing_sockets: u32,
+    /// Whether TLS 1.2 is spoken beside 1.3.
+    pub tls12: bool,
+    /// Most handshakes under way at once.
+    pub handshakes_max: u32,
+    /// A handshake must be complete within this time, in milliseconds, counted from the start of the connection.
+    pub handshake_timeout_ms: u64,
 }
 
 /// One change to the routing table.
@@ -176,6 +187,22 @@ pub enum TableChange {
         host: String,
         /// As in `Route`.
         path: String,
+    },
+    /// A certificate is new, or another has its name; comes after its tenant.
+    Certificate {
+        /// Whose it is.
+        tenant: String,
+        /// Its name.
+        name: String,
+        /// What is served.
+        target: CertificateTarget,
+    },
+    /// A certificate is gone.
+    CertificateGone {
+        /// As in `Certificate`.
+        tenant: String,
+        /// As in `Certificate`.
+        name: String,
     },
 }
 
@@ -291,6 +318,35 @@ pub struct TenantLimits {
     pub suspended: bool,
 }
 
+/// What a worker needs of a certificate: all but its private key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateTarget {
+    /// Exact hostnames, or `*.suffix` for one label more.
+    pub names: Vec<String>,
+    /// In DER, the certificate itself first.
+    pub chain: Vec<Vec<u8>>,
+    /// Whom to ask for signatures.
+    pub key: SigningKeyId,
+    /// The schemes by which that key signs, best first: their numbers in TLS.
+    pub schemes: Vec<u16>,
+    /// In seconds since 1970: of two for one name, the one that lasts longer is served.
+    pub not_after_s: u64,
+}
+
+/// Handshakes that ended since the last report, and those that never began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandshakeCounts {
+    /// `(outcome, count)`.
+    pub outcomes: Vec<(String, u64)>,
+    /// How long those took that came to a session, in microseconds: a count per bucket of the histogram, the last one
+    /// above all bounds.
+    pub duration_buckets: Vec<u64>,
+    /// Sum of those durations, in microseconds.
+    pub duration_sum_us: u64,
+    /// Under way now.
+    pub under_way: u64,
+}
+
 /// What happened in a worker since its last report.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct WorkerReport {
@@ -318,6 +374,8 @@ pub struct WorkerReport {
     pub buffer_bytes: u64,
     /// Seconds that loads took, one entry a load, in microseconds.
     pub load_us: Vec<u64>,
+    /// TLS handshakes.
+    pub handshakes: HandshakeCounts,
 }
 
 /// One tenant's part of a report: counters since the last one, gauges as they are.

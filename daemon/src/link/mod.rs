@@ -11,10 +11,11 @@ mod frame;
 mod message;
 mod pieces;
 pub mod services;
+pub mod signing;
 
 pub use frame::{FILES_MAX, FrameBounds, FrameError, LinkReader, LinkWriter, split};
 pub use message::{
-    ArtifactName, GuestLine, ModuleGrants, ModuleTarget, Reuse, TableChange, TenantCounts,
-    TenantLimits, ToControl, ToWorker, WorkerReport, WorkerStart, World,
+    ArtifactName, CertificateTarget, GuestLine, HandshakeCounts, ModuleGrants, ModuleTarget, Reuse,
+    TableChange, TenantCounts, TenantLimits, ToControl, ToWorker, WorkerReport, WorkerStart, World,
 };
 pub use pieces::{Counts, lines_in_one_frame, report, table};

@@ -5,8 +5,11 @@ use tokio::sync::mpsc;
 
 use super::message::{GuestLine, TableChange, TenantCounts, ToControl, ToWorker, WorkerReport};
 
-/// Changes to the routing table in one frame. The longest one, a route with the longest host and path, has some 1.5 KiB.
+/// Changes to the routing table in one frame. The longest one, a route with the longest host and path, has some 1.5 KiB;
+/// certificates count for as many as their bytes.
 const CHANGES_PER_FRAME: usize = 4096;
+/// What one change counts for at most, in bytes of its certificates.
+const CHANGE_BYTES: usize = 1536;
 /// Tenants' counts in one frame. The longest have some 2 KiB.
 const COUNTS_PER_FRAME: usize = 1024;
 /// Lines in one frame.
@@ -20,7 +23,7 @@ pub fn table(
     full: bool,
     changes: Vec<TableChange>,
 ) -> impl Iterator<Item = ToWorker> {
-    pieces(changes, CHANGES_PER_FRAME)
+    pieces(changes, CHANGES_PER_FRAME, weight)
         .enumerate()
         .map(move |(number, (changes, more))| ToWorker::Table {
             revision,
@@ -34,7 +37,7 @@ pub fn table(
 pub fn report(mut report: WorkerReport) -> impl Iterator<Item = ToControl> {
     let tenants = std::mem::take(&mut report.tenants);
     let mut report = Some(report);
-    pieces(tenants, COUNTS_PER_FRAME).filter_map(move |(tenants, more)| {
+    pieces(tenants, COUNTS_PER_FRAME, |_| 1).filter_map(move |(tenants, more)| {
         if more {
             return Some(ToControl::Counts(tenants));
         }
@@ -85,16 +88,38 @@ fn bytes_of(line: &GuestLine) -> usize {
     line.tenant.len() + line.module.len() + line.request_id.len() + line.text.len()
 }
 
-/// At least one piece, each with whether more follow.
-fn pieces<T>(items: Vec<T>, most: usize) -> impl Iterator<Item = (Vec<T>, bool)> {
-    let mut items = items.into_iter();
+/// How many changes a change counts for.
+fn weight(change: &TableChange) -> usize {
+    let TableChange::Certificate { target, .. } = change else {
+        return 1;
+    };
+    let chain: usize = target.chain.iter().map(Vec::len).sum();
+    let names: usize = target.names.iter().map(|name| name.len() + 4).sum();
+    1 + (chain + names) / CHANGE_BYTES
+}
+
+/// At least one piece, each with whether more follow. A piece holds one item, or several that weigh `most` together at
+/// most.
+fn pieces<T>(
+    items: Vec<T>,
+    most: usize,
+    weight: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = (Vec<T>, bool)> {
+    let mut items = items.into_iter().peekable();
     let mut left = true;
     std::iter::from_fn(move || {
         if !left {
             return None;
         }
-        let piece: Vec<_> = items.by_ref().take(most).collect();
-        left = items.len() > 0;
+        let mut piece = Vec::new();
+        let mut weighs = 0;
+        while let Some(item) =
+            items.next_if(|item| weighs == 0 || weight(item).saturating_add(weighs) <= most)
+        {
+            weighs += weight(&item);
+            piece.push(item);
+        }
+        left = items.peek().is_some();
         Some((piece, left))
     })
 }
@@ -104,8 +129,10 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::link::signing::SigningKeyId;
     use crate::link::{
-        ArtifactName, FrameBounds, LinkReader, LinkWriter, ModuleTarget, World, split,
+        ArtifactName, CertificateTarget, FrameBounds, LinkReader, LinkWriter, ModuleTarget, World,
+        split,
     };
 
     /// From control to a worker and back.
@@ -170,6 +197,43 @@ mod tests {
         let ((), (routes, pieces)) = tokio::join!(sending, receiving);
         assert_eq!(routes, 100_000);
         assert!(pieces > 1);
+    }
+
+    /// A frame of as many certificates as routes would be longer than a worker takes.
+    #[tokio::test]
+    async fn the_longest_certificates_fit_the_link() {
+        let ((_, mut writer), (mut reader, _)) = link();
+        let certificate = |number: usize| TableChange::Certificate {
+            tenant: "t".repeat(32),
+            name: format!("{number:0>63}"),
+            target: CertificateTarget {
+                names: vec!["n".repeat(253); 100],
+                chain: vec![vec![7; 3_600]; 10],
+                key: SigningKeyId([1; 32]),
+                schemes: vec![0x0403; 6],
+                not_after_s: u64::MAX,
+            },
+        };
+        let sending = async {
+            for message in table(7, true, (0..600).map(certificate).collect()) {
+                writer.send(&message, &[]).await.unwrap();
+            }
+        };
+        let receiving = async {
+            let mut received = 0;
+            loop {
+                let ToWorker::Table { changes, more, .. } = reader.receive().await.unwrap().0
+                else {
+                    panic!("no table");
+                };
+                received += changes.len();
+                if !more {
+                    return received;
+                }
+            }
+        };
+        let ((), received) = tokio::join!(sending, receiving);
+        assert_eq!(received, 600);
     }
 
     #[tokio::test]

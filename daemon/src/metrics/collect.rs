@@ -10,6 +10,7 @@ use super::counts::{Counts, STATUS_CLASSES, seconds};
 use super::family::{self, Samples};
 use super::labels::{ArtifactState, CompileOutcome, PressureStep, UploadEnd};
 use super::state::{Live, OTHER, State, StoreFigures};
+use super::tls;
 use crate::confine::FilterState;
 use crate::quota::Refusal;
 
@@ -46,6 +47,7 @@ impl Collector for StateCollector {
         tenants(&mut samples, &state);
         worker(&mut samples, &state);
         modules(&mut samples, &state);
+        tls::collect(&mut samples, &state);
         if let Some(figures) = &state.store {
             store(&mut samples, figures);
         }

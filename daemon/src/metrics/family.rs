@@ -83,6 +83,14 @@ families! {
         COMPILE_DURATION: HISTOGRAM "littoral_compile_duration_seconds" ["outcome"] "seconds" "Time a compile child ran, by how it ended.";
         COMPILE_QUEUE: GAUGE "littoral_compile_queue_length" [] "uploads" "Uploads that wait for the compiler.";
 
+        HANDSHAKES: COUNTER "littoral_tls_handshakes_total" ["outcome"] "handshakes" "TLS handshakes by how they ended.";
+        HANDSHAKE_DURATION: HISTOGRAM "littoral_tls_handshake_duration_seconds" [] "seconds" "From the start of a connection to the end of its handshake, for those that came to a session.";
+        HANDSHAKES_UNDER_WAY: GAUGE "littoral_tls_handshakes_under_way" [] "handshakes" "Handshakes under way, as of the worker's last report.";
+        SIGNATURE_DURATION: HISTOGRAM "littoral_tls_signature_duration_seconds" [] "seconds" "Time control took to sign for a handshake.";
+        SIGNATURES_REFUSED: COUNTER "littoral_tls_signatures_refused_total" [] "signatures" "Signatures that a worker asked for and control did not make: the key was gone, or the text none of a handshake.";
+        CERTIFICATES: GAUGE "littoral_certificates" [] "certificates" "Certificates kept, of all tenants.";
+        CERTIFICATE_EXPIRY: GAUGE "littoral_certificate_expiry_seconds" ["tenant"] "seconds" "How long the tenant's certificate that ends first still lasts; below zero once it has ended. Absent without certificates.";
+
         TENANTS: GAUGE "littoral_tenants" [] "tenants" "Tenants registered.";
         MODULES: GAUGE "littoral_modules" [] "modules" "Modules kept, of all tenants.";
         ROUTES: GAUGE "littoral_routes" [] "routes" "Routes set, of all tenants.";

@@ -118,6 +118,8 @@ impl From<&PlaneError> for UploadEnd {
             | E::RouteNotFound { .. }
             | E::KeyNotFound { .. }
             | E::StoreKeyNotFound { .. }
+            | E::CertificateNotFound { .. }
+            | E::CertificateUnusable { .. }
             | E::JobNotFound { .. }
             | E::RevisionMismatch { .. }
             | E::RevisionOfNothing { .. }

@@ -19,7 +19,9 @@ mod process;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tls;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -140,6 +142,17 @@ impl Metrics {
     /// So many uploads wait for the compiler.
     pub fn compile_queue(&self, waiting: u64) {
         self.lock().compile_queue = waiting;
+    }
+
+    /// Control signed for a handshake within `took`, or refused to.
+    pub fn signed(&self, took: Option<Duration>) {
+        self.lock().tls.signed(took);
+    }
+
+    /// So many certificates are kept; and of each tenant that has any, how long the one that ends first still lasts, in
+    /// seconds.
+    pub fn certificates(&self, count: u64, left_s: BTreeMap<String, i64>) {
+        self.lock().certificates(count, left_s);
     }
 
     /// So much is registered, of all tenants together.

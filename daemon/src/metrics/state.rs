@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::counts::{Counts, Histogram, add_refusals, raise};
 use super::labels::{ArtifactState, CompileOutcome, PressureStep, UploadEnd};
+use super::tls::TlsFigures;
 use crate::confine::InForce;
 use crate::link::WorkerReport;
 use crate::quota::Refusal;
@@ -157,6 +158,7 @@ pub(super) struct State {
     /// By [`UploadEnd::index`].
     pub(super) uploads: Vec<u64>,
     pub(super) registered: Registered,
+    pub(super) tls: TlsFigures,
     pub(super) store: Option<StoreFigures>,
     pub(super) recovery: Option<&'static str>,
     pub(super) log_lines_dropped: u64,
@@ -190,6 +192,7 @@ impl State {
             artifacts: vec![0; ArtifactState::ALL.len()],
             uploads: vec![0; UploadEnd::ALL.len()],
             registered: Registered::default(),
+            tls: TlsFigures::default(),
             store: None,
             recovery: None,
             log_lines_dropped: 0,
@@ -230,6 +233,8 @@ impl State {
         }
         let unknown = add_refusals(&mut self.unrouted, &report.unrouted);
         raise(&mut self.entries_ignored, unknown);
+        let unknown = self.tls.report(&report.handshakes);
+        raise(&mut self.entries_ignored, unknown);
         self.worker = WorkerLive {
             instances: report.instances,
             resting_instances: report.resting_instances,
@@ -269,7 +274,7 @@ impl State {
     }
 
     /// Gives a tenant a label of its own if it has none and one is free.
-    fn give_label(&mut self, name: &str) {
+    pub(super) fn give_label(&mut self, name: &str) {
         if name == OTHER || self.labels >= self.tenants_label_max {
             return;
         }
@@ -294,6 +299,7 @@ impl State {
     pub(super) fn worker_gone(&mut self) {
         self.nothing_lives();
         self.worker = WorkerLive::default();
+        self.tls.worker_gone();
         self.worker_ready = false;
     }
 

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use super::family::{Family, NODE_FAMILIES, PROCESS_FAMILIES};
 use super::*;
-use crate::link::{TenantCounts, WorkerReport};
+use crate::gateway::HandshakeOutcome;
+use crate::link::{HandshakeCounts, TenantCounts, WorkerReport};
 use crate::quota::{DURATION_BUCKETS_S, Refusal};
 use crate::store::Recovery;
 
@@ -55,6 +56,12 @@ fn report(tenants: Vec<TenantCounts>) -> WorkerReport {
         buffer_bytes: 16_384,
         // The first is as long as a bound, which is in the bucket below it.
         load_us: vec![500, 30_000],
+        handshakes: HandshakeCounts {
+            outcomes: vec![("full".to_owned(), 2), ("busy".to_owned(), 1)],
+            duration_buckets: vec![1, 1],
+            duration_sum_us: 3_000,
+            under_way: 5,
+        },
     }
 }
 
@@ -90,6 +97,9 @@ fn filled() -> Metrics {
         contents_bytes: 777,
         ledger_bytes: 888,
     });
+    metrics.signed(Some(Duration::from_micros(80)));
+    metrics.signed(None);
+    metrics.certificates(1, BTreeMap::from([("acme".to_owned(), 86_400)]));
     metrics.recovery("intact");
     metrics.log_lines_dropped(11);
     metrics
@@ -205,6 +215,7 @@ fn the_page_lists_every_closed_label_value() {
         .chain(ArtifactState::ALL.iter().map(|value| value.word()))
         .chain(UploadEnd::ALL.iter().map(|value| value.word()))
         .chain(CompileOutcome::ALL.iter().map(|value| value.word()))
+        .chain(HandshakeOutcome::ALL.iter().map(|value| value.word()))
         .chain(counts::STATUS_CLASSES)
         .chain(recoveries().map(|recovery| recovery.label()));
     for value in values {
@@ -374,6 +385,14 @@ fn figures_come_out_in_base_units() {
         ),
         ("littoral_store_ledger_write_seconds_total", 2.5),
         ("littoral_worker_restarts_total", 1.0),
+        ("littoral_tls_handshakes_total{outcome=\"full\"}", 2.0),
+        ("littoral_tls_handshakes_under_way", 5.0),
+        ("littoral_tls_signature_duration_seconds_count", 1.0),
+        ("littoral_tls_signatures_refused_total", 1.0),
+        (
+            "littoral_certificate_expiry_seconds{tenant=\"acme\"}",
+            86_400.0,
+        ),
         ("littoral_log_dropped_lines_total", 11.0),
         (
             "littoral_build_info{version=\"0.1.0\",wasmtime=\"48.0.8\"}",

@@ -11,6 +11,8 @@ pub enum Refusal {
     Url,
     /// No route matches the hostname and path.
     NoRoute,
+    /// The certificate of the connection is not for the hostname, or not of the tenant that routes it.
+    Misdirected,
     /// The operator suspended the tenant.
     Suspended,
     /// The tenant's guests failed over and over, or the worker died in them; it rests.
@@ -55,11 +57,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// One of each reason, in the order of [`Refusal::index`].
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::Header,
         Self::Url,
         Self::NoRoute,
+        Self::Misdirected,
         Self::Suspended,
         Self::Quarantined,
         Self::Rate,
@@ -98,6 +101,7 @@ impl Refusal {
             Self::Header => "header",
             Self::Url => "url",
             Self::NoRoute => "no-route",
+            Self::Misdirected => "misdirected",
             Self::Suspended => "suspended",
             Self::Quarantined => "quarantined",
             Self::Rate => "rate",
@@ -128,6 +132,7 @@ impl Refusal {
             Self::NoRoute => 404,
             Self::Body => 413,
             Self::Url => 414,
+            Self::Misdirected => 421,
             Self::Rate => 429,
             Self::Header => 431,
             Self::Trap
@@ -158,6 +163,7 @@ impl Refusal {
             Self::Header => "The request's header is too large",
             Self::Url => "The request's target is too long",
             Self::NoRoute => "Nothing is served here",
+            Self::Misdirected => "This connection is not for this site",
             Self::Suspended => "This site is suspended",
             Self::Quarantined => "This site failed too often and rests for a while",
             Self::Rate => "Too many requests for this site",

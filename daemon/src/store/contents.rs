@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::key::Key;
 use super::record::{
-    FloorRecord, ModuleRecord, NodeRecord, PublisherKeyRecord, Revised, RouteRecord,
-    SCHEMA_VERSION, Stored, TenantRecord, unseal,
+    CertificateRecord, FloorRecord, ModuleRecord, NodeRecord, PublisherKeyRecord, Revised,
+    RouteRecord, SCHEMA_VERSION, Stored, TenantRecord, unseal,
 };
 
 /// One write: a key, and its new value or none.
@@ -109,6 +109,8 @@ pub struct Snapshot {
     /// In order of tenant and name.
     pub modules: Vec<Revised<ModuleRecord>>,
     /// In order of tenant and name.
+    pub certificates: Vec<Revised<CertificateRecord>>,
+    /// In order of tenant and name.
     pub floors: Vec<Revised<FloorRecord>>,
     /// In order of host and path.
     pub routes: Vec<Revised<RouteRecord>>,
@@ -127,6 +129,7 @@ impl Snapshot {
             let key = Key::decode(bytes)?;
             match key {
                 Key::Audit { .. } | Key::Node => {}
+                Key::Certificate { .. } => push(&mut snapshot.certificates, &key, value)?,
                 Key::Floor { .. } => push(&mut snapshot.floors, &key, value)?,
                 Key::PublisherKey { .. } => push(&mut snapshot.publisher_keys, &key, value)?,
                 Key::Module { .. } => push(&mut snapshot.modules, &key, value)?,

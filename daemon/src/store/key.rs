@@ -15,6 +15,13 @@ pub enum Key {
         /// The change's sequence number.
         seq: u64,
     },
+    /// A certificate.
+    Certificate {
+        /// The tenant that has it.
+        tenant: String,
+        /// Its name.
+        certificate: String,
+    },
     /// The highest version ever accepted of a module that is gone.
     Floor {
         /// The tenant that had it.
@@ -61,6 +68,7 @@ pub struct KeyError {
 }
 
 const AUDIT: u8 = b'a';
+const CERTIFICATE: u8 = b'c';
 const FLOOR: u8 = b'f';
 const PUBLISHER_KEY: u8 = b'k';
 const MODULE: u8 = b'm';
@@ -80,6 +88,10 @@ impl Key {
                 bytes.extend_from_slice(&seq.to_be_bytes());
                 bytes
             }
+            Self::Certificate {
+                tenant,
+                certificate,
+            } => text_key(CERTIFICATE, &[tenant, certificate]),
             Self::Floor { tenant, module } => text_key(FLOOR, &[tenant, module]),
             Self::PublisherKey { tenant, kid } => text_key(PUBLISHER_KEY, &[tenant, kid]),
             Self::Module { tenant, module } => text_key(MODULE, &[tenant, module]),
@@ -110,6 +122,10 @@ impl Key {
                     seq: u64::from_be_bytes(seq),
                 });
             }
+            CERTIFICATE => Self::Certificate {
+                tenant: text()?,
+                certificate: text()?,
+            },
             FLOOR => Self::Floor {
                 tenant: text()?,
                 module: text()?,
@@ -128,7 +144,7 @@ impl Key {
                 path: text()?,
             },
             TENANT => Self::Tenant { tenant: text()? },
-            _ => return Err(refuse("its tag is none of afkmnrt")),
+            _ => return Err(refuse("its tag is none of acfkmnrt")),
         };
         if rest.is_empty() {
             Ok(key)
@@ -200,6 +216,10 @@ mod tests {
     pub(in crate::store) fn any_key() -> impl Strategy<Value = Key> {
         prop_oneof![
             any::<u64>().prop_map(|seq| Key::Audit { seq }),
+            (part(), part()).prop_map(|(tenant, certificate)| Key::Certificate {
+                tenant,
+                certificate
+            }),
             (part(), part()).prop_map(|(tenant, module)| Key::Floor { tenant, module }),
             (part(), part()).prop_map(|(tenant, kid)| Key::PublisherKey { tenant, kid }),
             (part(), part()).prop_map(|(tenant, module)| Key::Module { tenant, module }),

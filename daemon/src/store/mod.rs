@@ -63,8 +63,8 @@ pub use contents::Snapshot;
 pub use error::StoreError;
 pub use key::{Key, KeyError};
 pub use record::{
-    AuditRecord, FloorRecord, GrantsRecord, ModuleRecord, PublisherKeyRecord, Record, RecordError,
-    ReuseRecord, Revised, RouteRecord, TenantRecord, VersionRecord,
+    AuditRecord, CertificateRecord, FloorRecord, GrantsRecord, ModuleRecord, PublisherKeyRecord,
+    Record, RecordError, ReuseRecord, Revised, RouteRecord, TenantRecord, VersionRecord,
 };
 pub use recover::Recovery;
 

@@ -139,6 +139,22 @@ pub struct FloorRecord {
     pub highest_version: u64,
 }
 
+/// A certificate with its private key, which is encrypted: the store, its export and its copies hold no secret that is
+/// of use without the node's own key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateRecord {
+    /// The tenant that has it.
+    pub tenant: String,
+    /// Its name.
+    pub certificate: String,
+    /// The chain in DER, the certificate itself first.
+    pub chain: Vec<Vec<u8>>,
+    /// The private key, encrypted under the node's key for certificates, in the form that the control room chose.
+    pub sealed_key: Vec<u8>,
+    /// When it was put here, in seconds since 1970-01-01 UTC.
+    pub added_at_s: u64,
+}
+
 /// A route.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteRecord {
@@ -198,6 +214,8 @@ pub enum Record {
     PublisherKey(PublisherKeyRecord),
     /// A module.
     Module(ModuleRecord),
+    /// A certificate.
+    Certificate(CertificateRecord),
     /// A version floor.
     Floor(FloorRecord),
     /// A route.
@@ -212,6 +230,7 @@ impl Record {
             Self::Tenant(record) => record.key(),
             Self::PublisherKey(record) => record.key(),
             Self::Module(record) => record.key(),
+            Self::Certificate(record) => record.key(),
             Self::Floor(record) => record.key(),
             Self::Route(record) => record.key(),
         }
@@ -222,6 +241,7 @@ impl Record {
             Self::Tenant(record) => seal(record),
             Self::PublisherKey(record) => seal(record),
             Self::Module(record) => seal(record),
+            Self::Certificate(record) => seal(record),
             Self::Floor(record) => seal(record),
             Self::Route(record) => seal(record),
         }
@@ -442,6 +462,17 @@ impl Stored for ModuleRecord {
                 }),
             ),
             _ => None,
+        }
+    }
+}
+
+impl Stored for CertificateRecord {
+    const KIND: &'static str = "certificate";
+    const VERSION: u8 = 1;
+    fn key(&self) -> Key {
+        Key::Certificate {
+            tenant: self.tenant.clone(),
+            certificate: self.certificate.clone(),
         }
     }
 }

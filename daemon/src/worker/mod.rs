@@ -22,8 +22,8 @@ use wasmtime::Engine;
 use crate::confine::{self, ConfineError, FilterState, InForce, Strictness};
 use crate::engine::{Resident, ResidentBounds, Resting, Ticker, runtime_config};
 use crate::gateway::{
-    Acceptor, Buffers, Compute, Gateway, GatewayParts, LineSender, Settings, TableBuilder,
-    TrustedProxies,
+    Acceptor, Buffers, Compute, Gateway, GatewayParts, Handshakes, LineSender, Settings,
+    TableBuilder, TlsError, TlsSettings, TrustedProxies,
 };
 use crate::host::{ClockResolution, Services, linker};
 use crate::link::flight::FlightRecord;
@@ -56,6 +56,8 @@ enum WorkerError {
     Thread(#[source] std::io::Error),
     #[error("the flight record cannot be used")]
     FlightRecord(#[source] std::io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the worker cannot be confined")]
     Confine(#[from] ConfineError),
 }
@@ -143,9 +145,25 @@ async fn run() -> Result<(), WorkerError> {
         compute,
         buffers: Buffers::new(start.buffer_bytes_max, start.header_bytes_max),
     }));
+    let to_usize = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let mut sockets: Vec<_> = files.collect();
+    // Behind the listening ones.
+    let signing = sockets
+        .len()
+        .saturating_sub(to_usize(start.signing_sockets));
+    let handshakes = Handshakes::start(
+        sockets.split_off(signing),
+        to_usize(start.handshakes_max),
+        Duration::from_millis(start.handshake_timeout_ms),
+    )
+    .map_err(WorkerError::Thread)?;
+    let tls = (start.tls_listeners_per_thread > 0)
+        .then(|| TlsSettings::new(start.tls12))
+        .transpose()?;
     let acceptor = Acceptor::new(
         Arc::clone(&gateway),
         settings(&start),
+        handshakes,
         closing.clone(),
         tracker.clone(),
     );
@@ -164,9 +182,8 @@ async fn run() -> Result<(), WorkerError> {
         in_force,
         services,
     };
-    let sockets = files.collect();
     let outcome = worker
-        .follow(&mut reader, &start, sockets, startup_code.ok())
+        .follow(&mut reader, &start, sockets, tls, startup_code.ok())
         .await;
     worker.closing.cancel();
     tracker.close();
@@ -204,13 +221,15 @@ impl Worker {
         reader: &mut LinkReader,
         start: &WorkerStart,
         sockets: Vec<OwnedFd>,
+        tls: Option<TlsSettings>,
         mut startup_code: Option<StartupCode>,
     ) -> Result<(), WorkerError> {
         let mut builder = TableBuilder::new(
             start.guest_memory_bytes_max,
             Arc::clone(&self.resting),
             Arc::clone(&self.services),
-        );
+        )
+        .with_tls(tls);
         // Of a table that comes in pieces: whether it is whole, and its changes so far.
         let mut coming = (false, Vec::new());
         let mut sockets = Some(sockets);
@@ -336,13 +355,19 @@ impl Worker {
         let per_thread = usize::try_from(start.listeners_per_thread)
             .unwrap_or(1)
             .max(1);
+        let tls_per_thread = usize::try_from(start.tls_listeners_per_thread).unwrap_or(0);
         let mut listeners = sockets.into_iter().map(TcpListener::from).peekable();
         let threads = listeners.len().div_ceil(per_thread);
         let have_loops = Arc::new(Barrier::new(threads + 1));
         let may_accept = Arc::new(Barrier::new(threads + 1));
         let mut number = 0;
         while listeners.peek().is_some() {
-            let listeners: Vec<_> = listeners.by_ref().take(per_thread).collect();
+            let listeners: Vec<_> = listeners
+                .by_ref()
+                .take(per_thread)
+                .enumerate()
+                .map(|(index, listener)| (listener, index + tls_per_thread >= per_thread))
+                .collect();
             let acceptor = Arc::clone(&self.acceptor);
             let clock = Arc::clone(&self.clock);
             let gates = (Arc::clone(&have_loops), Arc::clone(&may_accept));
@@ -367,11 +392,11 @@ impl Worker {
 
 /// Owns some sockets, their connections and the guests that these reach, until the process ends.
 ///
-/// Waits at `have_loops` with its event loop made, and at `may_accept` before it accepts.
+/// With each socket comes whether it is for TLS. Waits at `have_loops` with its event loop made, and at `may_accept` before it accepts.
 fn serve_on_this_thread(
     acceptor: &Arc<Acceptor>,
     clock: Arc<VirtualClock>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, bool)>,
     have_loops: &Barrier,
     may_accept: &Barrier,
 ) {
@@ -388,11 +413,11 @@ fn serve_on_this_thread(
     let queue = RunQueue::new(clock, Instant::now());
     runtime.block_on(async {
         tokio::spawn(Arc::clone(&queue).dispatch());
-        for listener in listeners {
+        for (listener, secure) in listeners {
             let acceptor = Arc::clone(acceptor);
             let queue = Arc::clone(&queue);
             tokio::spawn(async move {
-                if let Err(error) = acceptor.accept(listener, queue).await {
+                if let Err(error) = acceptor.accept(listener, secure, queue).await {
                     tracing::error!(%error, "a listening socket cannot be used");
                 }
             });

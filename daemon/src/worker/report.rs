@@ -31,6 +31,7 @@ pub(super) fn now(
         resident_bytes: resident.bytes(),
         buffer_bytes: gateway.buffers().used_bytes(),
         load_us,
+        handshakes: acceptor.handshakes().take_counts(),
     }
 }
 
@@ -43,6 +44,9 @@ pub(super) fn since_last(
     resting: &Resting,
 ) -> Option<WorkerReport> {
     let report = now(builder, gateway, acceptor, resident, resting);
-    let silent = report.tenants.is_empty() && report.unrouted.is_empty() && report.loads == 0;
+    let silent = report.tenants.is_empty()
+        && report.unrouted.is_empty()
+        && report.loads == 0
+        && report.handshakes.outcomes.is_empty();
     (!silent).then_some(report)
 }

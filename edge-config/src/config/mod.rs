@@ -5,6 +5,7 @@
 //! is allowed. Never reads a file, a variable or the clock, and no key is looked at twice: the
 //! declarations in `sections.rs` are the only place that knows them.
 
+mod admin_client;
 mod conflicts;
 mod error;
 mod ip_net;
@@ -17,18 +18,21 @@ mod words;
 
 use std::ffi::OsString;
 
+pub use admin_client::{ADMIN_SCOPES, AdminClient};
 pub use conflicts::HTTP_SOCKETS_MAX;
 pub use error::{ConfigError, Hint};
 pub use ip_net::{IpNet, IpNetError};
 pub use read::{COMMAND_LINE_VARIABLES, CONFIG_BYTES_MAX};
 pub use render::{config_keys, keys_markdown};
 pub use sections::{
-    Admin, Auth, Compile, Config, Http, Log, Metrics, Node, RawAdmin, RawAuth, RawCompile,
-    RawConfig, RawHttp, RawLog, RawMetrics, RawNode, RawStore, RawUploads, RawWorker, Store,
-    Uploads, Worker,
+    Admin, Auth, Compile, Config, Http, Https, Log, Metrics, Node, RawAdmin, RawAuth, RawCompile,
+    RawConfig, RawHttp, RawHttps, RawLog, RawMetrics, RawNode, RawStore, RawUploads, RawWorker,
+    Store, Uploads, Worker,
 };
 pub use setting::{Fallback, KeyRow};
-pub use words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness};
+pub use words::{
+    Issuer, KeysUrl, LogFormat, LogLevel, SocketPath, Strictness, TlsVersion, WithoutTls,
+};
 
 use crate::limits::{LimitError, Limits};
 use read::Reading;

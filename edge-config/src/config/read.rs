@@ -23,6 +23,8 @@ pub const COMMAND_LINE_VARIABLES: &[&str] = &[
     "LITTORAL_TOKEN",
     "LITTORAL_TOKEN_FILE",
     "LITTORAL_CONFIG",
+    "LITTORAL_CA_FILE",
+    "LITTORAL_CLIENT_FILE",
 ];
 
 /// What was found in text and environment.

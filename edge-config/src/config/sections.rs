@@ -9,10 +9,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::Serialize;
 
 use super::{
+    admin_client::AdminClient,
     error::ConfigError,
     ip_net::IpNet,
     setting::{Fallback, Input, KeyRow, Setting, Written, Wrong, resolve},
-    words::{Issuer, KeysUrl, LogFormat, LogLevel, LoopbackAddr, SocketPath, Strictness},
+    words::{Issuer, KeysUrl, LogFormat, LogLevel, SocketPath, Strictness, TlsVersion, WithoutTls},
 };
 use crate::{
     limits::{LimitOverrides, Limits},
@@ -156,10 +157,22 @@ sections! {
 
     /// The REST API for operators and publishers.
     admin: Admin, RawAdmin {
-        /// Where it listens. Loopback only: it has no TLS.
-        listen: LoopbackAddr = Text("127.0.0.1:7400");
+        /// Where it listens. Beyond loopback only over TLS, unless `without_tls` says otherwise.
+        listen: SocketAddr = Text("127.0.0.1:7400");
         /// A Unix socket on which it listens as well.
         unix_socket: Option<SocketPath> = Unset;
+        /// A PEM file with the certificate chain that `listen` is served with over TLS. It and `tls_key_file` are read again
+        /// every 30 s.
+        tls_chain_file: Option<PathBuf> = Unset;
+        /// A PEM file with the private key of that chain, without a passphrase.
+        tls_key_file: Option<PathBuf> = Unset;
+        /// A PEM file with the authorities whose client certificates are believed, where a request comes without a token.
+        client_authorities_file: Option<PathBuf> = Unset;
+        /// Which of those clients may what. Others are as good as none.
+        clients: Vec<AdminClient> = List(&[]), 0..=64;
+        /// From where tokens are taken in clear text: from this machine alone, or, at the operator's own risk, from
+        /// everywhere.
+        without_tls: WithoutTls = Text("loopback");
         /// The largest JSON body of a request.
         body_json_kib_max: u32 = Int(256), 1..=16_384;
     }
@@ -201,6 +214,23 @@ sections! {
         trusted_proxies: Vec<IpNet> = List(&[]), 0..=256;
         /// The longest time that requests in flight get to finish when the node stops.
         drain_ms_max: u32 = Int(30_000), 0..=3_600_000;
+    }
+
+    /// Where guests are served from over TLS, with the certificates that tenants have (`littoral certificate`). Everything
+    /// in `[http]` but `listen` holds for these connections too.
+    https: Https, RawHttps {
+        /// Where it listens; nowhere by default. Each address takes a socket a thread, as those of `http.listen` do: at
+        /// most 128 together.
+        listen: Vec<SocketAddr> = List(&[]), 0..=16;
+        /// The oldest version of TLS that clients may speak.
+        tls_min: TlsVersion = Text("1.2");
+        /// Handshakes under way at once, a quarter of them of one client; a connection beyond them is closed.
+        handshakes_max: u32 = Int(1_000), 1..=100_000;
+        /// The longest time from the start of a connection to the end of its handshake.
+        handshake_timeout_ms: u32 = Int(10_000), 100..=60_000;
+        /// Threads that compute handshakes, and as many that sign for them: so many signatures are under way at once. 0
+        /// is two a thread of `http.threads`.
+        handshake_threads: u32 = Int(0), 0..=32;
     }
 
     /// Receiving components.

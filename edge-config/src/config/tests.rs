@@ -37,10 +37,7 @@ fn nothing_written_gives_the_defaults() {
     assert_eq!(config, Config::default());
     assert_eq!(Config::resolve(RawConfig::default()), Ok(config.clone()));
     assert_eq!(config.node.name.as_str(), "littoral");
-    assert_eq!(
-        config.admin.listen.socket_addr().to_string(),
-        "127.0.0.1:7400"
-    );
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:7400");
     assert_eq!(config.admin.unix_socket, None);
     assert_eq!(config.http.listen[0].to_string(), "0.0.0.0:8080");
     assert_eq!(config.http.connections_max, 10_000);
@@ -141,8 +138,8 @@ fn a_number_from_a_variable_keeps_its_origin_when_the_range_is_checked() {
 fn words_and_lists_are_refused_with_what_is_allowed() {
     for (text, message) in [
         (
-            "admin.listen = '0.0.0.0:7400'",
-            "admin.listen = \"0.0.0.0:7400\" can be reached from other machines, and the admin API has no TLS",
+            "admin.clients = ['ci=deploy']",
+            "admin.clients = \"ci=deploy\" must have a tenant for tenant:admin, deploy and read",
         ),
         (
             "node.name = 'A'",
@@ -576,4 +573,38 @@ fn with_table(text: &str, name: &str, table: &str) -> String {
     let (before, rest) = text.split_once(&begin).unwrap();
     let (_, after) = rest.split_once(&end).unwrap();
     format!("{before}{begin}\n{}\n\n{end}{after}", table.trim_end())
+}
+
+#[test]
+fn the_admin_api_has_tls_where_others_reach_it_and_all_of_it() {
+    assert_eq!(errors("admin.listen = '127.8.8.8:0'", &[]).len(), 0);
+    assert_eq!(errors("admin.listen = '[::1]:7400'", &[]).len(), 0);
+    for (text, message) in [
+        (
+            "admin.listen = '0.0.0.0:7400'",
+            "admin.listen = 0.0.0.0:7400 and admin.tls_chain_file = not set",
+        ),
+        (
+            "admin.tls_chain_file = 'a.pem'",
+            "admin.tls_chain_file = \"a.pem\" and admin.tls_key_file = not set",
+        ),
+        (
+            "admin.clients = ['ops=node:admin']",
+            "admin.client_authorities_file = not set and admin.clients = 1 clients",
+        ),
+    ] {
+        let found = errors(text, &[]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(message), "{found:?}");
+    }
+    let insists = "admin.listen = '0.0.0.0:7400'\nadmin.without_tls = 'anywhere'";
+    assert_eq!(errors(insists, &[]).len(), 0);
+    let whole = "[admin]\nlisten = '0.0.0.0:7400'\ntls_chain_file = 'a'\ntls_key_file = 'b'\n\
+                 client_authorities_file = 'c'\nclients = ['ops=node:admin', 'ci=deploy+read@acme']";
+    assert_eq!(errors(whole, &[]).len(), 0);
+    let without = errors(
+        "[admin]\nclient_authorities_file = 'c'\nclients = ['ops=node:admin']",
+        &[],
+    );
+    assert!(without[0].contains("over TLS"), "{without:?}");
 }

@@ -146,6 +146,12 @@ label_name! {
 }
 
 label_name! {
+    /// A certificate of a tenant, with its private key.
+    CertificateName, "certificate name", 63,
+    "certificate name: 1 to 63 of a-z, 0-9 and '-', with '-' neither first nor last", "shop-2026"
+}
+
+label_name! {
     /// A node: the audience of the tokens it accepts.
     NodeName, "node name", 63,
     "node name: 1 to 63 of a-z, 0-9 and '-', with '-' neither first nor last", "littoral"

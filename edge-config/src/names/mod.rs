@@ -19,7 +19,7 @@ pub use digest::{Digest, DigestError};
 pub use host_pattern::{HostPattern, HostPatternError};
 pub use hostname::{Hostname, HostnameError};
 pub use key_id::{KeyId, KeyIdError};
-pub use label::{LabelError, LabelKind, ModuleName, NodeName, TenantName};
+pub use label::{CertificateName, LabelError, LabelKind, ModuleName, NodeName, TenantName};
 pub use outbound::{OutboundPattern, OutboundPatternError};
 pub use path_prefix::{PathPrefix, PathPrefixError};
 pub use route_id::{RouteId, RouteIdError};

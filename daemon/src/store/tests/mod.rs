@@ -156,6 +156,13 @@ fn every_kind_of_record_comes_back_with_its_revision() {
         module: "old".into(),
         highest_version: 12,
     };
+    let certificate = CertificateRecord {
+        tenant: "acme".into(),
+        certificate: "shop".into(),
+        chain: vec![vec![1; 900], vec![2; 1200]],
+        sealed_key: vec![3; 165],
+        added_at_s: 9,
+    };
     let route = RouteRecord {
         host: "*.acme.test".into(),
         path: "/".into(),
@@ -171,6 +178,7 @@ fn every_kind_of_record_comes_back_with_its_revision() {
                 puts: vec![
                     Record::Module(module.clone()),
                     Record::PublisherKey(key.clone()),
+                    Record::Certificate(certificate.clone()),
                     Record::Floor(floor.clone()),
                     Record::Route(route.clone()),
                 ],
@@ -201,6 +209,13 @@ fn every_kind_of_record_comes_back_with_its_revision() {
         [Revised {
             revision: 2,
             record: key
+        }]
+    );
+    assert_eq!(
+        snapshot.certificates,
+        [Revised {
+            revision: 2,
+            record: certificate
         }]
     );
     assert_eq!(

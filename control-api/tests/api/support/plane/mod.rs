@@ -3,6 +3,7 @@
 //! It keeps revisions, preconditions, keys, statements, versions, routes and an audit log by the same rules as a node's.
 //! What it leaves out is a compiler, and what the audit log says of before and after.
 
+mod certificates;
 mod keys;
 mod modules;
 mod routes;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use control_api::error::{PlaneError, Problem};
 use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
 use control_api::view::*;
-use edge_config::{KeyId, ModuleName, RouteId, StoreName, TenantName};
+use edge_config::{CertificateName, KeyId, ModuleName, RouteId, StoreName, TenantName};
 use tokio::sync::Notify;
 
 use state::{Result, State};
@@ -158,6 +159,45 @@ impl ControlPlane for MemoryPlane {
         caller: Caller,
     ) -> Result<()> {
         self.lock().delete_key(tenant, kid, precondition, caller)
+    }
+
+    async fn certificates(
+        &self,
+        tenant: &TenantName,
+        request: PageRequest,
+    ) -> Result<Page<Certificate>> {
+        self.lock().certificates(tenant, &request)
+    }
+
+    async fn certificate(
+        &self,
+        tenant: &TenantName,
+        certificate: &CertificateName,
+    ) -> Result<Revised<Certificate>> {
+        self.lock().certificate(tenant, certificate)
+    }
+
+    async fn put_certificate(
+        &self,
+        tenant: &TenantName,
+        certificate: &CertificateName,
+        write: CertificateWrite,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Certificate>, Written)> {
+        let mut state = self.lock();
+        state.put_certificate(tenant, certificate, &write, precondition, caller)
+    }
+
+    async fn delete_certificate(
+        &self,
+        tenant: &TenantName,
+        certificate: &CertificateName,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<()> {
+        let mut state = self.lock();
+        state.delete_certificate(tenant, certificate, precondition, caller)
     }
 
     async fn upload(

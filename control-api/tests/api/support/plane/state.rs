@@ -6,7 +6,7 @@ use bytes::Bytes;
 use control_api::error::PlaneError;
 use control_api::plane::Caller;
 use control_api::view::*;
-use edge_config::{KeyId, Limits, ModuleName, RouteId, StoreName, TenantName};
+use edge_config::{CertificateName, KeyId, Limits, ModuleName, RouteId, StoreName, TenantName};
 use tokio::sync::broadcast;
 
 use super::uploads::Pending;
@@ -27,6 +27,7 @@ pub(super) struct Owner {
     pub(super) created_at: u64,
     pub(super) write: TenantWrite,
     pub(super) keys: BTreeMap<KeyId, Revised<PublisherKey>>,
+    pub(super) certificates: BTreeMap<CertificateName, Revised<Certificate>>,
     pub(super) modules: BTreeMap<ModuleName, Revised<Module>>,
     pub(super) highest: BTreeMap<ModuleName, u64>,
     pub(super) routes: BTreeMap<RouteId, Revised<RouteWrite>>,
@@ -114,6 +115,7 @@ impl State {
             state: NodeState::Serving,
             uptime_s: 1,
             http: vec!["127.0.0.1:8080".to_owned()],
+            https: Vec::new(),
             tenants: self.tenants.len() as u64,
             modules: count(|owner| owner.modules.len()),
             routes: count(|owner| owner.routes.len()),

@@ -48,6 +48,7 @@ impl State {
             created_at,
             write: TenantWrite::default(),
             keys: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             modules: BTreeMap::new(),
             highest: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -78,6 +79,7 @@ impl State {
             modules: owner.modules.len() as u64,
             routes: owner.routes.len() as u64,
             publisher_keys: owner.keys.len() as u64,
+            certificates: owner.certificates.len() as u64,
             limits: owner.limits()?,
             refusals: BTreeMap::from([("deadline".to_owned(), 2)]),
             ..Usage::default()
