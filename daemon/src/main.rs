@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use edge_config::Config;
 use littorald::control::Node;
+use littorald::control::service::{Credentials, Service};
 use littorald::dev::{self, DevOptions};
 use littorald::{artifact, doctor, logging, worker};
 
@@ -17,7 +18,7 @@ use littorald::{artifact, doctor, logging, worker};
 /// | 0 | ended as it was told to |
 /// | 1 | could not start, or a fault of the box |
 /// | 2 | the command line is wrong |
-/// | 78 | the configuration is refused: starting again would change nothing |
+/// | 78 | the configuration, or what a service manager passed, is refused: starting again would change nothing |
 const CONFIG_REFUSED: u8 = 78;
 /// Read when no other is named, if it is there.
 const DEFAULT_CONFIG: &str = "/etc/littoral/littoral.toml";
@@ -100,7 +101,12 @@ fn configuration(path: Option<PathBuf>) -> Result<Config, ExitCode> {
             refused
         })?,
     };
-    Config::parse(&text, std::env::vars_os()).map_err(|errors| {
+    let parsed = Config::parse(&text, std::env::vars_os());
+    let parsed = parsed.map(|mut config| {
+        Credentials::from_environment().add_to(&mut config);
+        config
+    });
+    parsed.map_err(|errors| {
         let place = path.map_or_else(
             || "the environment".to_owned(),
             |path| path.display().to_string(),
@@ -163,8 +169,15 @@ fn run(config: Config) -> ExitCode {
         config.log.format.as_str() == "json",
         "control",
     );
+    let service = match Service::from_environment() {
+        Ok(service) => service,
+        Err(error) => {
+            eprintln!("littorald: {error}");
+            return ExitCode::from(CONFIG_REFUSED);
+        }
+    };
     in_runtime(async move {
-        let node = Node::bind(config).await?;
+        let node = Node::bind(config, service).await?;
         let started = node.started();
         tracing::info!(http = ?started.http, admin = ?started.admin, "listening");
         if let Some(key) = started.admin_key {

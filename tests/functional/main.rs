@@ -19,6 +19,7 @@ mod observe;
 mod residency;
 mod reuse;
 mod routing;
+mod service;
 mod settings;
 mod statements;
 mod storage;

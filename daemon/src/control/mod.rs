@@ -20,6 +20,7 @@ mod places;
 mod plane;
 mod pressure;
 mod restore;
+pub mod service;
 mod sockets;
 mod state;
 mod supervise;
@@ -49,6 +50,7 @@ use crashes::Crashes;
 use jobs::Jobs;
 use logs::LogRings;
 use places::UploadPlaces;
+use service::Pulse;
 use state::{NameArtifacts, State};
 use supervise::Supervisor;
 
@@ -87,6 +89,8 @@ pub struct Control {
     uploads: UploadPlaces,
     jobs: Jobs,
     supervisor: Supervisor,
+    /// Of the loop that watches memory.
+    memory_pulse: Pulse,
     metrics: Metrics,
     /// Held for as long as it takes to look one tenant up.
     crashes: std::sync::Mutex<Crashes>,
@@ -143,6 +147,22 @@ impl Control {
 
     fn is_draining(&self) -> bool {
         matches!(self.standing(), NodeState::Draining | NodeState::Stopped)
+    }
+
+    /// How it goes, in one line for the operator who asks the service manager.
+    fn said_of_service(&self) -> String {
+        let (tenants, routes) = {
+            let state = self.read();
+            (state.tenants.len(), state.route_count())
+        };
+        let served = format!("{routes} routes of {tenants} tenants");
+        match self.standing() {
+            NodeState::Starting => "starting".to_owned(),
+            NodeState::Serving if self.supervisor.status().ready => format!("serving {served}"),
+            NodeState::Serving => format!("the worker is being replaced; {served}"),
+            NodeState::Draining => "draining".to_owned(),
+            NodeState::Stopped => "stopped".to_owned(),
+        }
     }
 
     fn store_works(&self) -> Result<(), String> {

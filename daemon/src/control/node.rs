@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, system_clock};
 use control_api::server::{ApiOptions, ListenError as AdminListenError, ListenOptions, Server};
 use control_api::view::NodeState;
-use edge_config::Config;
+use edge_config::{Config, HTTP_SOCKETS_MAX};
 use rustix::fs::{Mode, OFlags, open};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,9 @@ use super::jobs::Jobs;
 use super::logs::LogRings;
 use super::places::UploadPlaces;
 use super::restore::{RestoreError, restore};
+use super::service::{Inherited, Notifier, Pulse, Service, report};
 use super::sockets::{ListenError, Listeners};
-use super::supervise::{Backoff, Supervisor};
+use super::supervise::{Backoff, DRAIN_GRACE, Supervisor};
 use super::{Control, plane};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
@@ -30,7 +31,7 @@ use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
 use crate::confine::Orders;
 use crate::durable::create_private_dir;
 use crate::engine::{BoxFigures, EngineShape, ShapeError};
-use crate::link::{FILES_MAX, WorkerStart};
+use crate::link::WorkerStart;
 use crate::metrics::Metrics;
 use crate::startup_code::StartupCode;
 use crate::store::blobs::{BlobError, Blobs};
@@ -51,6 +52,8 @@ const DRY_RUNS_AT_ONCE: usize = 2;
 /// Guests go before the compiler. Not further back: at 19, beside two guests that compute, an ordinary component took
 /// 14 s instead of 3.
 const COMPILE_NICENESS: u8 = 10;
+/// What remains under way when the worker has drained ends within this time.
+const LAST_TASKS_MAX: Duration = Duration::from_secs(10);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +119,8 @@ pub struct Node {
     admin_addresses: Vec<SocketAddr>,
     admin_key: Option<PathBuf>,
     shutdown: CancellationToken,
+    notifier: Option<Notifier>,
+    watchdog: Option<Duration>,
 }
 
 /// Where a node listens, ports known.
@@ -132,9 +137,16 @@ pub struct Started {
 impl Node {
     /// Opens everything and binds every socket. Ports are known from here on; nothing is served yet.
     ///
+    /// `service` is the manager that started this process, if one did.
+    ///
     /// # Errors
     /// [`NodeError`]; what was opened is closed again.
-    pub async fn bind(config: Config) -> Result<Self, NodeError> {
+    pub async fn bind(config: Config, service: Service) -> Result<Self, NodeError> {
+        let Service {
+            notifier,
+            watchdog,
+            mut inherited,
+        } = service;
         let data = config.node.data_dir.clone();
         make_private_dir(&data)?;
         let opened = open_store(&config, data.join("store")).await?;
@@ -173,12 +185,16 @@ impl Node {
         let threads = match config.http.threads {
             0 => std::thread::available_parallelism()
                 .map_or(1, usize::from)
-                .min(FILES_MAX / config.http.listen.len().max(1)),
+                .min(HTTP_SOCKETS_MAX as usize / config.http.listen.len().max(1)),
             threads => usize::try_from(threads).unwrap_or(1),
         };
-        let listeners = Listeners::bind(&config.http.listen, threads)?;
+        let listeners = match std::mem::take(&mut inherited.http) {
+            passed if passed.is_empty() => Listeners::bind(&config.http.listen, threads)?,
+            passed => Listeners::inherit(passed, threads)?,
+        };
         let orders = super::orders(&config);
-        let start = worker_start(&config, orders, &shape, threads, budgets);
+        let per_thread = listeners.per_thread();
+        let start = worker_start(&config, orders, &shape, (threads, per_thread), budgets);
         let backoff = Backoff {
             min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
             max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
@@ -213,6 +229,7 @@ impl Node {
             uploads: UploadPlaces::new(config.uploads.concurrent_max),
             jobs: Jobs::new(usize::try_from(config.uploads.jobs_kept_max).unwrap_or(1)),
             supervisor: Supervisor::new(program, start, folder, listeners, backoff),
+            memory_pulse: Pulse::of("memory"),
             metrics,
             crashes: std::sync::Mutex::default(),
             logs: LogRings::new(std::time::SystemTime::now(), shutdown.clone()),
@@ -221,7 +238,7 @@ impl Node {
             config,
         });
         let (authenticator, admin_key) = authenticator(&control.config, &keys)?;
-        let server = admin_server(&control, &authenticator)?;
+        let server = admin_server(&control, &authenticator, inherited)?;
         let admin_addresses = server
             .local_addrs()
             .into_iter()
@@ -237,6 +254,8 @@ impl Node {
             admin_addresses,
             admin_key,
             shutdown,
+            notifier,
+            watchdog,
         })
     }
 
@@ -267,8 +286,11 @@ impl Node {
             server,
             authenticator,
             shutdown,
+            notifier,
+            watchdog,
             ..
         } = self;
+        let notifier = notifier.map(Arc::new);
         let tracker = control.tracker.clone();
         let workers_stop = CancellationToken::new();
         let supervising = {
@@ -298,6 +320,12 @@ impl Node {
             control.supervisor.ready().await;
             control.standing.send_replace(NodeState::Serving);
             on_ready();
+            if let Some(notifier) = &notifier {
+                notifier.ready(&control.said_of_service());
+                let reporting =
+                    keep_reporting(Arc::clone(notifier), watchdog, Arc::clone(&control));
+                tracker.spawn(background.clone().run_until_cancelled_owned(reporting));
+            }
             if let Err(error) = StartupCode::find().and_then(StartupCode::give_back) {
                 tracing::debug!(%error, "the code of the start stays in memory");
             }
@@ -310,6 +338,10 @@ impl Node {
         }
         tracing::info!("draining");
         control.standing.send_replace(NodeState::Draining);
+        if let Some(notifier) = &notifier {
+            let drain_max = Duration::from_millis(control.config.http.drain_ms_max.into());
+            notifier.stopping("draining", drain_max + DRAIN_GRACE + LAST_TASKS_MAX);
+        }
         workers_stop.cancel();
         // The admin API goes on answering while requests finish: readiness is asked there.
         tokio::select! {
@@ -323,10 +355,11 @@ impl Node {
         shutdown.cancel();
         background.cancel();
         tracker.close();
-        let wait = Duration::from_secs(10);
-        if tokio::time::timeout(wait, async { tokio::join!(admin, tracker.wait()) })
-            .await
-            .is_err()
+        if tokio::time::timeout(LAST_TASKS_MAX, async {
+            tokio::join!(admin, tracker.wait())
+        })
+        .await
+        .is_err()
         {
             tracing::warn!("some tasks did not end in time");
         }
@@ -335,6 +368,16 @@ impl Node {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Tells the service manager for as long as the node runs, drain included.
+async fn keep_reporting(
+    notifier: Arc<Notifier>,
+    watchdog: Option<Duration>,
+    control: Arc<Control>,
+) {
+    let loops = [control.supervisor.pulse(), &control.memory_pulse];
+    report(&notifier, watchdog, &loops, || control.said_of_service()).await;
 }
 
 async fn open_store(config: &Config, dir: PathBuf) -> Result<Opened, NodeError> {
@@ -358,7 +401,7 @@ fn worker_start(
     config: &Config,
     orders: Orders,
     shape: &EngineShape,
-    threads: usize,
+    (threads, listeners_per_thread): (usize, usize),
     budgets: Budgets,
 ) -> WorkerStart {
     let http = &config.http;
@@ -368,7 +411,7 @@ fn worker_start(
         threads: to_u32(threads),
         orders,
         guest_clock_resolution_us: config.worker.guest_clock_resolution_us,
-        listeners_per_thread: to_u32(http.listen.len()),
+        listeners_per_thread: to_u32(listeners_per_thread),
         connections_max: http.connections_max,
         header_read_timeout_ms: http.header_read_timeout_ms.into(),
         header_bytes_max: u64::from(http.header_kib_max) << 10,
@@ -435,6 +478,7 @@ fn authenticator(
 fn admin_server(
     control: &Arc<Control>,
     authenticator: &Arc<Authenticator>,
+    inherited: Inherited,
 ) -> Result<Server, NodeError> {
     let mut api = ApiOptions::new(
         plane::plane(Arc::clone(control)),
@@ -445,7 +489,12 @@ fn admin_server(
     if let Some(path) = &control.config.metrics.token_file {
         api.metrics_token = Some(metrics_token(path)?);
     }
-    let listen = ListenOptions::from_config(&control.config);
+    let mut listen = ListenOptions::from_config(&control.config);
+    if inherited.has_admin() {
+        (listen.tcp, listen.unix) = (None, None);
+        listen.tcp_open = inherited.admin_tcp;
+        listen.unix_open = inherited.admin_unix;
+    }
     Ok(Server::bind(listen, api)?)
 }
 

@@ -15,6 +15,7 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::service::{Beat, Pulse};
 use super::sockets::Listeners;
 use crate::confine::InForce;
 use crate::link::flight::{FlightRecorder, Seated};
@@ -32,7 +33,7 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// A worker that lived this long did not fail at its start: its successor is started at once.
 const LIVED_WELL: Duration = Duration::from_secs(10);
 /// A worker that was told to drain is killed this long after its own drain time is over.
-const DRAIN_GRACE: Duration = Duration::from_secs(5);
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// What the supervisor needs of the rest of control.
 pub(super) trait Home: Send + Sync + 'static {
@@ -63,6 +64,7 @@ pub(super) struct Supervisor {
     start_max: Duration,
     current: Mutex<Option<mpsc::Sender<Outgoing>>>,
     standing: watch::Sender<Standing>,
+    pulse: Pulse,
 }
 
 /// How long to wait before a worker that died early is replaced.
@@ -117,7 +119,13 @@ impl Supervisor {
             start_max: START_MAX,
             current: Mutex::new(None),
             standing: watch::Sender::default(),
+            pulse: Pulse::of("supervision"),
         }
+    }
+
+    /// Of the loop that supervises.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Where guests are served.
@@ -230,13 +238,18 @@ impl Supervisor {
     /// Dropped, it kills the worker.
     pub(super) async fn run(&self, home: Arc<impl Home>, shutdown: CancellationToken) {
         let mut wait = Duration::ZERO;
+        let mut beat = self.pulse.beat();
         loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
+            let mut rested = std::pin::pin!(tokio::time::sleep(wait));
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = &mut rested => break,
+                    () = beat.when_asked() => {}
+                }
             }
             let started = Instant::now();
-            let outcome = self.one_worker(&home, &shutdown).await;
+            let outcome = self.one_worker(&home, &shutdown, &mut beat).await;
             home.worker_changed(None);
             if shutdown.is_cancelled() {
                 return;
@@ -273,6 +286,7 @@ impl Supervisor {
         &self,
         home: &Arc<impl Home>,
         shutdown: &CancellationToken,
+        beat: &mut Beat<'_>,
     ) -> Result<std::process::ExitStatus, WorkerFailure> {
         let (ours, theirs) = UnixStream::pair().map_err(WorkerFailure::Start)?;
         let record = FlightRecorder::new().map_err(WorkerFailure::Start)?;
@@ -324,6 +338,7 @@ impl Supervisor {
                     drain_until = Some(tokio::time::Instant::now() + patience);
                 }
                 () = not_ready, if drain_until.is_none() => break Err(WorkerFailure::NotReady),
+                () = beat.when_asked() => {}
                 () = too_long => {
                     tracing::warn!("the worker did not end in its drain time; killing it");
                     break Err(WorkerFailure::GivenUp);

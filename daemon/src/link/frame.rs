@@ -23,8 +23,8 @@ pub(super) const FROM_WORKER_BYTES_MAX: usize = 4 << 20;
 /// The longest payload between control and a compile child, in bytes: an inspection with as many imports and exports,
 /// of names as long, as one may have.
 pub(super) const COMPILE_BYTES_MAX: usize = 1 << 20;
-/// Most open files in one frame: the listening sockets of a node.
-pub const FILES_MAX: usize = edge_config::HTTP_SOCKETS_MAX as usize;
+/// Most open files in one frame: the listening sockets of a node, its folder of artifacts and its flight record.
+pub const FILES_MAX: usize = edge_config::HTTP_SOCKETS_MAX as usize + 2;
 
 /// The longest payloads at one end of a link, in bytes. What one end sends is what the other takes.
 #[derive(Debug, Clone, Copy)]
