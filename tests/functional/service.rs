@@ -2,12 +2,13 @@
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use littoral_tests::{TestEdge, Wire, littorald, run, until};
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 
 /// A manager's socket that never makes a test wait.
 fn manager(path: &std::path::Path) -> UnixDatagram {
@@ -208,5 +209,33 @@ fn credentials_of_the_manager_are_used() {
         };
         assert_eq!(asked(&[]).await, 401);
         assert_eq!(asked(&[("Authorization", "Bearer let-me-in")]).await, 200);
+    });
+}
+
+#[test]
+fn a_node_that_is_not_roots_but_may_change_users_gives_guests_another_one() {
+    if !geteuid().is_root() {
+        eprintln!("skipped: only root can start a node as another user");
+        return;
+    }
+    run(async {
+        let builder = TestEdge::build();
+        // The node's user is in the worker's group, and so may hand it artifacts without a further capability.
+        let (user, worker) = (65_531, 65_530);
+        std::os::unix::fs::chown(builder.home(), Some(user), Some(user)).unwrap();
+        // Its way to the binary need not be open to that user.
+        let as_user = "exec 9<\"$0\"; exec setpriv --reuid=65531 --regid=65531 --groups=65530 \
+            --inh-caps=-all,+setuid,+setgid,+setpcap,+kill --ambient-caps=-all,+setuid,+setgid,+setpcap,+kill \
+            --bounding-set=-all,+setuid,+setgid,+setpcap,+kill --no-new-privs /proc/self/fd/9 \"$@\"";
+        let mut edge = builder.under(&["/bin/bash", "-c", as_user]).start().await;
+        edge.tenant("acme").await.guest("hello").await;
+        assert_eq!(edge.get("hello.acme.test/").await.status(), 200);
+        let owner = |pid: u32| std::fs::metadata(format!("/proc/{pid}")).unwrap().uid();
+        assert_eq!(owner(edge.pid()), user);
+        let confinement = edge.status().await.worker.confinement;
+        assert_eq!(confinement.user_id, worker);
+        assert!(confinement.without_capabilities);
+        // It can end what is another user's: a worker that does not drain in time.
+        assert!(edge.stop().await.success());
     });
 }

@@ -314,6 +314,16 @@ impl TestEdge {
         format!("unix:{}", self.home.path().join("admin.sock").display())
     }
 
+    /// The admin API's address over TCP, as the node logged it.
+    pub async fn admin_tcp(&self) -> SocketAddr {
+        until("the node says where it listens", async || {
+            let log = self.log();
+            let (_, rest) = log.split_once("admin=[")?;
+            rest.split([',', ']']).next()?.parse().ok()
+        })
+        .await
+    }
+
     /// One request to the admin API as it is: `fields` are further lines of its head.
     pub async fn admin_ask(
         &self,

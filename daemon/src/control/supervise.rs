@@ -45,8 +45,10 @@ pub(super) trait Home: Send + Sync + 'static {
     fn reported(&self, report: WorkerReport);
     /// Guests' output from a worker.
     fn lines(&self, lines: Vec<GuestLine>);
-    /// The worker is there, with its process id and what confines it, or gone.
-    fn worker_changed(&self, worker: Option<(u32, InForce)>);
+    /// A worker was started, and does not serve yet.
+    fn worker_started(&self, pid: u32);
+    /// The worker is there, with what confines it, or gone.
+    fn worker_changed(&self, worker: Option<InForce>);
     /// A fault or an abort ended the worker while these threads were running guests.
     fn worker_crashed(&self, signal: Signal, seats: &[Seated]);
     /// A worker died and is about to be replaced.
@@ -302,6 +304,7 @@ impl Supervisor {
             .map_err(WorkerFailure::Start)?;
         let pid = child.id().unwrap_or(0);
         self.standing.send_modify(|standing| standing.pid = pid);
+        home.worker_started(pid);
         let (reader, mut writer) =
             split(ours, FrameBounds::CONTROL).map_err(WorkerFailure::Start)?;
         let mut files: Vec<BorrowedFd<'_>> = vec![self.artifacts.as_fd(), record.as_fd()];
@@ -408,7 +411,7 @@ impl Supervisor {
                         user = in_force.user,
                         "the worker is ready"
                     );
-                    home.worker_changed(Some((pid, in_force)));
+                    home.worker_changed(Some(in_force));
                     self.standing.send_modify(|standing| {
                         standing.ready = true;
                         standing.in_force = in_force;
@@ -493,7 +496,8 @@ mod tests {
         fn artifact_needed(self: Arc<Self>, _name: ArtifactName) {}
         fn reported(&self, _report: WorkerReport) {}
         fn lines(&self, _lines: Vec<GuestLine>) {}
-        fn worker_changed(&self, _worker: Option<(u32, InForce)>) {}
+        fn worker_started(&self, _pid: u32) {}
+        fn worker_changed(&self, _worker: Option<InForce>) {}
         fn worker_crashed(&self, _signal: Signal, _seats: &[Seated]) {}
         fn worker_restarted(&self) {}
     }

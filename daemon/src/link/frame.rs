@@ -354,7 +354,7 @@ mod tests {
                     error.to_string(),
                     format!(
                         "a frame of {announced} bytes and 0 files; \
-                         at most {bytes_max} and 128 are allowed"
+                         at most {bytes_max} and {FILES_MAX} are allowed"
                     )
                 );
             }
