@@ -19,6 +19,8 @@ mod process;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod watching;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
