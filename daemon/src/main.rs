@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use control_api::manual;
 use edge_config::Config;
 use littorald::control::Node;
 use littorald::control::service::{Credentials, Service};
@@ -58,6 +59,16 @@ enum Command {
     },
     /// Run a node that sets itself up, with a demo tenant and a hello component
     Dev(DevOptions),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, of the configuration too
+    Manual {
+        /// The folder they go to
+        folder: PathBuf,
+    },
     /// A worker process; started by the node
     #[command(hide = true)]
     Worker,
@@ -83,6 +94,22 @@ fn main() -> ExitCode {
             Ok(config) => diagnose(&config, json),
             Err(refused) => refused,
         },
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "littorald", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+        Command::Manual { folder } => {
+            let mut pages = manual::pages(Arguments::command(), manual::ADMINISTRATION_SECTION);
+            pages.push(manual::of_configuration());
+            match manual::write(&pages, &folder) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("littorald: cannot write to {}: {error}", folder.display());
+                    ExitCode::FAILURE
+                }
+            }
+        }
         Command::Dev(options) => in_runtime(dev::run(options)),
     }
 }
