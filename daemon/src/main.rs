@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use control_api::manual;
 use edge_config::Config;
-use littorald::control::Node;
 use littorald::control::service::{Credentials, Service};
+use littorald::control::{Node, TimeFloor};
 use littorald::dev::{self, DevOptions};
 use littorald::{artifact, doctor, logging, worker};
 
@@ -44,7 +44,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the node (what happens without a command)
-    Run,
+    Run {
+        /// The box's clock is right, though the node has seen a later time: forget that, and do not count from it
+        #[arg(long)]
+        clock_is_right: bool,
+    },
     /// Check the configuration and print the whole of it, defaults and environment included
     CheckConfig {
         /// Print JSON instead of TOML
@@ -79,11 +83,15 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.command.unwrap_or(Command::Run) {
+    let run_it = Command::Run {
+        clock_is_right: false,
+    };
+    match arguments.command.unwrap_or(run_it) {
         Command::Worker => worker::main(),
         Command::Compile => artifact::compile::child_main(),
-        Command::Run => match configuration(arguments.config) {
-            Ok(config) => run(config),
+        Command::Run { clock_is_right } => match configuration(arguments.config) {
+            Ok(config) if clock_is_right => run(config, TimeFloor::Reset),
+            Ok(config) => run(config, TimeFloor::Kept),
             Err(refused) => refused,
         },
         Command::CheckConfig { json } => match configuration(arguments.config) {
@@ -190,7 +198,7 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn run(config: Config) -> ExitCode {
+fn run(config: Config, floor: TimeFloor) -> ExitCode {
     logging::start(
         config.log.level.as_str(),
         config.log.format.as_str() == "json",
@@ -204,7 +212,7 @@ fn run(config: Config) -> ExitCode {
         }
     };
     in_runtime(async move {
-        let node = Node::bind(config, service).await?;
+        let node = Node::bind(config, service, floor).await?;
         let started = node.started();
         tracing::info!(http = ?started.http, admin = ?started.admin, "listening");
         if let Some(key) = started.admin_key {

@@ -13,6 +13,7 @@ mod command_line;
 mod configuration;
 mod crash;
 mod dev;
+mod faults;
 mod instances;
 mod lifecycle;
 mod observe;

@@ -4,8 +4,10 @@
 //! serves it by then, and that nothing a tenant sends is parsed here beyond names, statements and lengths. Never runs
 //! or compiles a guest.
 
+mod ballast;
 pub(crate) mod capacity;
 mod change;
+mod clock;
 mod collect;
 mod compile;
 mod crashes;
@@ -32,7 +34,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
-use control_api::auth::Clock;
 use control_api::error::PlaneError;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
@@ -46,6 +47,7 @@ use crate::engine::EngineShape;
 use crate::link::ArtifactName;
 use crate::metrics::Metrics;
 use crate::store::{Health, Store, blobs::Blobs};
+use clock::NodeClock;
 use crashes::Crashes;
 use jobs::Jobs;
 use logs::LogRings;
@@ -54,6 +56,7 @@ use service::Pulse;
 use state::{NameArtifacts, State};
 use supervise::Supervisor;
 
+pub use clock::TimeFloor;
 pub use node::{Node, NodeError, Started};
 pub use plane::plane;
 
@@ -65,7 +68,7 @@ pub struct Control {
     me: Weak<Control>,
     config: Config,
     started: Instant,
-    clock: Clock,
+    clock: Arc<NodeClock>,
     standing: watch::Sender<NodeState>,
     state: RwLock<State>,
     /// Held over a whole change, from looking at the state to publishing it.
@@ -114,7 +117,12 @@ impl Control {
     }
 
     fn now_s(&self) -> u64 {
-        (self.clock)()
+        self.clock.now_s(Instant::now())
+    }
+
+    /// The time that the node has reached for certain, for the store to keep.
+    fn reached_s(&self) -> u64 {
+        self.clock.reached_s(Instant::now())
     }
 
     fn config(&self) -> &Config {

@@ -16,7 +16,9 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ballast::Ballast;
 use super::capacity::{BoxMemory, Budgets, pool};
+use super::clock::{NodeClock, TimeFloor};
 use super::jobs::Jobs;
 use super::logs::LogRings;
 use super::places::UploadPlaces;
@@ -35,7 +37,7 @@ use crate::link::WorkerStart;
 use crate::metrics::Metrics;
 use crate::startup_code::StartupCode;
 use crate::store::blobs::{BlobError, Blobs};
-use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions};
+use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions, Transaction};
 
 /// Bytes that stay free on the disk whatever is uploaded.
 const DISK_RESERVE_BYTES: u64 = 64 << 20;
@@ -121,6 +123,7 @@ pub struct Node {
     shutdown: CancellationToken,
     notifier: Option<Notifier>,
     watchdog: Option<Duration>,
+    ballast: Ballast,
 }
 
 /// Where a node listens, ports known.
@@ -141,7 +144,11 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`]; what was opened is closed again.
-    pub async fn bind(config: Config, service: Service) -> Result<Self, NodeError> {
+    pub async fn bind(
+        config: Config,
+        service: Service,
+        floor: TimeFloor,
+    ) -> Result<Self, NodeError> {
         let Service {
             notifier,
             watchdog,
@@ -149,8 +156,16 @@ impl Node {
         } = service;
         let data = config.node.data_dir.clone();
         make_private_dir(&data)?;
+        let ballast = Ballast::in_folder(&data);
+        ballast.give_back_if_full();
         let opened = open_store(&config, data.join("store")).await?;
         report_recovery(&opened.recovery);
+        let known_good_s = opened.snapshot.known_good_time_s;
+        let clock = NodeClock::new(system_clock(), known_good_s, floor, Instant::now());
+        let clock = Arc::new(clock);
+        if floor == TimeFloor::Reset {
+            lower_floor(&opened.store, &clock).await?;
+        }
         let state = restore(opened.snapshot, config.limits)?;
         let budgets = Budgets::of(&config, BoxMemory::total_bytes());
         let pool = pool(&config, &budgets, &BoxFigures::of_this_box())?;
@@ -210,7 +225,7 @@ impl Node {
         let control = Arc::new_cyclic(|me| Control {
             me: me.clone(),
             started: Instant::now(),
-            clock: system_clock(),
+            clock: Arc::clone(&clock),
             standing: watch::Sender::new(NodeState::Starting),
             state: std::sync::RwLock::new(state),
             changes: Mutex::new(()),
@@ -237,7 +252,7 @@ impl Node {
             tracker: TaskTracker::new(),
             config,
         });
-        let (authenticator, admin_key) = authenticator(&control.config, &keys)?;
+        let (authenticator, admin_key) = authenticator(&control.config, &keys, clock)?;
         let server = admin_server(&control, &authenticator, inherited)?;
         let admin_addresses = server
             .local_addrs()
@@ -256,6 +271,7 @@ impl Node {
             shutdown,
             notifier,
             watchdog,
+            ballast,
         })
     }
 
@@ -288,6 +304,7 @@ impl Node {
             shutdown,
             notifier,
             watchdog,
+            ballast,
             ..
         } = self;
         let notifier = notifier.map(Arc::new);
@@ -305,9 +322,12 @@ impl Node {
         tracker.spawn(background.clone().run_until_cancelled_owned(collecting));
         let watching = Arc::clone(&control).watch_memory();
         tracker.spawn(background.clone().run_until_cancelled_owned(watching));
+        let keeping = ballast.keep(DISK_ASKED_EVERY, DISK_RESERVE_BYTES);
+        tracker.spawn(background.clone().run_until_cancelled_owned(keeping));
         let asking = {
             let (store, clock) = (control.store.clone(), Arc::clone(&control.clock));
-            async move { store.ask_disk_every(DISK_ASKED_EVERY, || clock()).await }
+            let reached_s = move || clock.reached_s(Instant::now());
+            async move { store.ask_disk_every(DISK_ASKED_EVERY, reached_s).await }
         };
         tracker.spawn(background.clone().run_until_cancelled_owned(asking));
         {
@@ -380,6 +400,17 @@ async fn keep_reporting(
     report(&notifier, watchdog, &loops, || control.said_of_service()).await;
 }
 
+/// What the clock says now holds from here on, at the next start too.
+async fn lower_floor(store: &Store, clock: &NodeClock) -> Result<(), NodeError> {
+    let lower = Transaction {
+        known_good_time_s: Some(clock.reached_s(Instant::now())),
+        lowers_known_good_time: true,
+        ..Transaction::default()
+    };
+    store.commit(lower).await?;
+    Ok(())
+}
+
 async fn open_store(config: &Config, dir: PathBuf) -> Result<Opened, NodeError> {
     let mut options = StoreOptions::at(dir);
     options.cache_mib = config.store.cache_mib;
@@ -449,6 +480,7 @@ fn compile_limits(config: &Config, threads: usize) -> CompileLimits {
 fn authenticator(
     config: &Config,
     keys: &Path,
+    clock: Arc<NodeClock>,
 ) -> Result<(Arc<Authenticator>, Option<PathBuf>), NodeError> {
     let mut options = AuthOptions::from_config(config)?;
     let mut admin_key = None;
@@ -462,17 +494,19 @@ fn authenticator(
             key
         };
         let document = control_api::keypair::jwks_document(&[key.public()]);
-        std::fs::write(&public, document).map_err(|source| NodeError::Directory {
-            path: public.clone(),
-            source,
-        })?;
+        // Not written where it is as it should be: a disk that is full would be left with half of it.
+        let written = std::fs::read_to_string(&public).is_ok_and(|there| there == document);
+        if !written {
+            std::fs::write(&public, document).map_err(|source| NodeError::Directory {
+                path: public.clone(),
+                source,
+            })?;
+        }
         options.jwks_files.push(public);
         admin_key = Some(private);
     }
-    Ok((
-        Arc::new(Authenticator::new(options, system_clock())?),
-        admin_key,
-    ))
+    let clock = Arc::new(move || clock.now_s(Instant::now()));
+    Ok((Arc::new(Authenticator::new(options, clock)?), admin_key))
 }
 
 fn admin_server(
