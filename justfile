@@ -42,6 +42,22 @@ bench-build:
 arm *tests:
     tests/aarch64/run {{tests}}
 
+# the Debian package of this machine's architecture, into target/debian; needs cargo-deb
+package *options:
+    deploy/deb/build {{options}}
+
+# the package in a Debian of its own, which is booted; needs root, debootstrap, systemd-container and cargo-deb
+package-check *binaries:
+    deploy/deb/check {{binaries}}
+
+# units, rules, dashboard, what an image has, compose file and manifests; see deploy/README.md for what each needs
+deploy-check binaries="target/debug":
+    systemd/check
+    deploy/prometheus/check
+    deploy/container/check {{binaries}}
+    POSTGRES_PASSWORD=any docker-compose -f deploy/compose.yaml config -q
+    deploy/kubernetes/check
+
 # the checked-in OpenAPI document and the generated pages, after a change to contract or configuration
 update:
     UPDATE=1 UPDATE_README=1 cargo test -p control-api -p edge-config

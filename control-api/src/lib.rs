@@ -11,6 +11,7 @@ mod encode;
 pub mod error;
 mod json;
 pub mod keypair;
+pub mod manual;
 pub mod plane;
 pub mod problem;
 pub mod request_id;

@@ -19,7 +19,8 @@ use control_api::view::{Precondition, RouteWrite, TenantWrite};
 use edge_config::{Config, Digest, ModuleName, RawConfig, RouteId, TenantName};
 use serde_json::json;
 
-use crate::control::{Node, Started};
+use crate::control::service::Service;
+use crate::control::{Node, Started, TimeFloor};
 use crate::durable::create_private_dir;
 use crate::logging;
 
@@ -65,13 +66,8 @@ pub async fn run(options: DevOptions) -> Result<(), Box<dyn Error>> {
     };
     // Whoever uses the paths that are printed need not stand in the same folder.
     let data = std::path::absolute(data)?;
-    let node = Node::bind(configuration(
-        &data,
-        options.http,
-        options.admin,
-        &options.log,
-    )?)
-    .await?;
+    let config = configuration(&data, options.http, options.admin, &options.log)?;
+    let node = Node::bind(config, Service::default(), TimeFloor::Kept).await?;
     let started = node.started();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let set_up = async {

@@ -4,9 +4,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use control_api::manual;
 use edge_config::Config;
-use littorald::control::Node;
+use littorald::control::service::{Credentials, Service};
+use littorald::control::{Node, TimeFloor};
 use littorald::dev::{self, DevOptions};
 use littorald::{artifact, doctor, logging, worker};
 
@@ -17,7 +19,7 @@ use littorald::{artifact, doctor, logging, worker};
 /// | 0 | ended as it was told to |
 /// | 1 | could not start, or a fault of the box |
 /// | 2 | the command line is wrong |
-/// | 78 | the configuration is refused: starting again would change nothing |
+/// | 78 | the configuration, or what a service manager passed, is refused: starting again would change nothing |
 const CONFIG_REFUSED: u8 = 78;
 /// Read when no other is named, if it is there.
 const DEFAULT_CONFIG: &str = "/etc/littoral/littoral.toml";
@@ -42,7 +44,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the node (what happens without a command)
-    Run,
+    Run {
+        /// The box's clock is right, though the node has seen a later time: forget that, and do not count from it
+        #[arg(long)]
+        clock_is_right: bool,
+    },
     /// Check the configuration and print the whole of it, defaults and environment included
     CheckConfig {
         /// Print JSON instead of TOML
@@ -57,6 +63,16 @@ enum Command {
     },
     /// Run a node that sets itself up, with a demo tenant and a hello component
     Dev(DevOptions),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, of the configuration too
+    Manual {
+        /// The folder they go to
+        folder: PathBuf,
+    },
     /// A worker process; started by the node
     #[command(hide = true)]
     Worker,
@@ -67,11 +83,15 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.command.unwrap_or(Command::Run) {
+    let run_it = Command::Run {
+        clock_is_right: false,
+    };
+    match arguments.command.unwrap_or(run_it) {
         Command::Worker => worker::main(),
         Command::Compile => artifact::compile::child_main(),
-        Command::Run => match configuration(arguments.config) {
-            Ok(config) => run(config),
+        Command::Run { clock_is_right } => match configuration(arguments.config) {
+            Ok(config) if clock_is_right => run(config, TimeFloor::Reset),
+            Ok(config) => run(config, TimeFloor::Kept),
             Err(refused) => refused,
         },
         Command::CheckConfig { json } => match configuration(arguments.config) {
@@ -82,6 +102,22 @@ fn main() -> ExitCode {
             Ok(config) => diagnose(&config, json),
             Err(refused) => refused,
         },
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "littorald", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+        Command::Manual { folder } => {
+            let mut pages = manual::pages(Arguments::command(), manual::ADMINISTRATION_SECTION);
+            pages.push(manual::of_configuration());
+            match manual::write(&pages, &folder) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("littorald: cannot write to {}: {error}", folder.display());
+                    ExitCode::FAILURE
+                }
+            }
+        }
         Command::Dev(options) => in_runtime(dev::run(options)),
     }
 }
@@ -100,7 +136,12 @@ fn configuration(path: Option<PathBuf>) -> Result<Config, ExitCode> {
             refused
         })?,
     };
-    Config::parse(&text, std::env::vars_os()).map_err(|errors| {
+    let parsed = Config::parse(&text, std::env::vars_os());
+    let parsed = parsed.map(|mut config| {
+        Credentials::from_environment().add_to(&mut config);
+        config
+    });
+    parsed.map_err(|errors| {
         let place = path.map_or_else(
             || "the environment".to_owned(),
             |path| path.display().to_string(),
@@ -157,14 +198,21 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn run(config: Config) -> ExitCode {
+fn run(config: Config, floor: TimeFloor) -> ExitCode {
     logging::start(
         config.log.level.as_str(),
         config.log.format.as_str() == "json",
         "control",
     );
+    let service = match Service::from_environment() {
+        Ok(service) => service,
+        Err(error) => {
+            eprintln!("littorald: {error}");
+            return ExitCode::from(CONFIG_REFUSED);
+        }
+    };
     in_runtime(async move {
-        let node = Node::bind(config).await?;
+        let node = Node::bind(config, service, floor).await?;
         let started = node.started();
         tracing::info!(http = ?started.http, admin = ?started.admin, "listening");
         if let Some(key) = started.admin_key {

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use control_api::auth::Scope;
 use littoral_tests::{Shared, TestEdge, cli, component, run};
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ static NODE: Shared = Shared::new();
 /// Runs it in an environment that holds the node's address and a token, and nothing else.
 async fn littoral(edge: &TestEdge, arguments: &[&str]) -> Output {
     let mut command = Command::new(cli());
-    let token = edge.token(&[control_api::auth::Scope::NodeAdmin], None);
+    let token = edge.token(&[Scope::NodeAdmin], None);
     command
         .env_clear()
         .env("LITTORAL_ADMIN", edge.admin())
@@ -26,6 +27,28 @@ async fn json(edge: &TestEdge, arguments: &[&str]) -> Value {
     let wrong = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {wrong}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+}
+
+#[test]
+fn plain_http_needs_no_certificate_authorities() {
+    run(async {
+        let edge = NODE.edge().await;
+        let nothing = tempfile::tempdir().unwrap();
+        let admin = format!("http://{}", edge.admin_tcp().await);
+        for admin in [&edge.admin(), &admin] {
+            let output = Command::new(cli())
+                .env_clear()
+                .env("SSL_CERT_FILE", "/dev/null")
+                .env("SSL_CERT_DIR", nothing.path())
+                .env("LITTORAL_ADMIN", admin)
+                .env("LITTORAL_TOKEN", edge.token(&[Scope::NodeAdmin], None))
+                .arg("status")
+                .output()
+                .unwrap();
+            let wrong = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{admin}: {wrong}");
+        }
+    });
 }
 
 #[test]

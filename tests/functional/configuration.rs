@@ -124,6 +124,14 @@ fn check_config_prints_json_for_programs() {
 }
 
 #[test]
+fn a_node_serves_on_as_many_sockets_as_are_allowed() {
+    run(async {
+        let edge = TestEdge::build().set("http.threads", 128).start().await;
+        assert_eq!(edge.get("nobody.test/").await.status(), 404);
+    });
+}
+
+#[test]
 fn a_wrong_command_line_ends_with_2() {
     let output = Command::new(littorald())
         .args(["run", "--nonsense"])

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Weak};
@@ -32,6 +33,8 @@ pub struct Builder {
     home: TempDir,
     issuer: Option<Arc<PrivateKey>>,
     under: Vec<String>,
+    environment: Vec<(String, OsString)>,
+    sockets: Vec<(String, OwnedFd)>,
 }
 
 /// A node under test. Ends when dropped.
@@ -44,6 +47,7 @@ pub struct TestEdge {
     environment: Vec<(String, OsString)>,
     under: Vec<String>,
     address_space_bytes_max: Option<u64>,
+    sockets: Vec<(String, OwnedFd)>,
 }
 
 impl Builder {
@@ -75,6 +79,23 @@ impl Builder {
         self.set("auth.jwks_url", url)
     }
 
+    /// Variables that the node is started with.
+    #[must_use]
+    pub fn environment(mut self, environment: Vec<(String, OsString)>) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// Passes open sockets by name, as a service manager does; they stay open when the node ends.
+    #[must_use]
+    pub fn passing(mut self, sockets: [(&str, OwnedFd); 2]) -> Self {
+        self.sockets = sockets
+            .into_iter()
+            .map(|(name, socket)| (name.to_owned(), socket))
+            .collect();
+        self
+    }
+
     /// The folder that the node will have, to put files there.
     pub fn home(&self) -> &Path {
         self.home.path()
@@ -91,13 +112,14 @@ impl Builder {
             ("http.listen", serde_json::json!(["127.0.0.1:0"])),
         ]
         .into_iter()
+        .filter(|(key, _)| self.keys.iter().all(|(own, _)| own != key))
         .map(|(key, value)| (key.to_owned(), value))
-        .chain(self.keys)
+        .chain(self.keys.clone())
         // A JSON string, number or list is also one of TOML.
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect();
         std::fs::write(home.join("littoral.toml"), text).expect("the folder is ours");
-        let mut process = start(home, &[], &self.under, None);
+        let mut process = start(home, &self.environment, &self.under, None, &self.sockets);
         let Some((client, http)) = ready(home, self.issuer.as_deref(), &mut process).await else {
             panic!("littorald ended:\n{}", process.log_tail());
         };
@@ -107,9 +129,10 @@ impl Builder {
             http,
             client,
             issuer: self.issuer,
-            environment: Vec::new(),
+            environment: self.environment,
             under: self.under,
             address_space_bytes_max: None,
+            sockets: self.sockets,
         }
     }
 }
@@ -136,6 +159,7 @@ fn start(
     environment: &[(String, OsString)],
     under: &[String],
     address_space_bytes_max: Option<u64>,
+    sockets: &[(String, OwnedFd)],
 ) -> Process {
     let config = home.join("littoral.toml");
     let node = littorald().to_str().expect("a plain name");
@@ -143,19 +167,41 @@ fn start(
     let limit = address_space_bytes_max
         .map(|bytes| format!("ulimit -v {} && exec \"$0\" \"$@\"", bytes >> 10));
     let limited = limit.iter().flat_map(|limit| ["/bin/sh", "-c", limit]);
+    // Two sockets come as standard input and output, so that no other child of the tests has them, and go to where a
+    // manager puts them.
+    let passed = [
+        "/bin/bash",
+        "-c",
+        "exec 3<&0 4<&1 0</dev/null 1>&0; LISTEN_PID=$$ exec \"$0\" \"$@\"",
+    ];
+    let passed = (!sockets.is_empty()).then_some(passed);
+    let mut environment = environment.to_vec();
+    if !sockets.is_empty() {
+        let names: Vec<_> = sockets.iter().map(|(name, _)| name.as_str()).collect();
+        environment.extend([
+            ("LISTEN_FDS".to_owned(), sockets.len().to_string().into()),
+            ("LISTEN_FDNAMES".to_owned(), names.join(":").into()),
+        ]);
+    }
+    let mut streams = sockets.iter().map(|(_, socket)| {
+        let again = socket.try_clone().expect("descriptors are left");
+        Stdio::from(again)
+    });
     let command: Vec<&str> = under
         .iter()
         .map(String::as_str)
         .chain(limited)
+        .chain(passed.into_iter().flatten())
         .chain([node, "run", "--config", config])
         .collect();
     let (program, arguments) = command.split_first().expect("the node at least");
     let log = home.join("log");
-    Process::start(
+    Process::start_with(
         Path::new(program),
         arguments,
-        environment,
-        Stdio::null(),
+        &environment,
+        streams.next().unwrap_or_else(Stdio::null),
+        streams.next().unwrap_or_else(Stdio::null),
         &log,
     )
 }
@@ -213,6 +259,8 @@ impl TestEdge {
             home: tempfile::tempdir().expect("a temporary folder"),
             issuer: None,
             under: Vec::new(),
+            environment: Vec::new(),
+            sockets: Vec::new(),
         }
     }
 
@@ -264,6 +312,16 @@ impl TestEdge {
     /// The admin API's address for a client.
     pub fn admin(&self) -> String {
         format!("unix:{}", self.home.path().join("admin.sock").display())
+    }
+
+    /// The admin API's address over TCP, as the node logged it.
+    pub async fn admin_tcp(&self) -> SocketAddr {
+        until("the node says where it listens", async || {
+            let log = self.log();
+            let (_, rest) = log.split_once("admin=[")?;
+            rest.split([',', ']']).next()?.parse().ok()
+        })
+        .await
     }
 
     /// One request to the admin API as it is: `fields` are further lines of its head.
@@ -413,6 +471,7 @@ impl TestEdge {
             &self.environment,
             &self.under,
             self.address_space_bytes_max,
+            &self.sockets,
         );
         let issuer = self.issuer.as_deref();
         match ready(self.home.path(), issuer, &mut self.process).await {

@@ -37,22 +37,45 @@ impl Process {
         stdout: Stdio,
         log: &Path,
     ) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(folder);
+        Self::spawn(command, environment, (Stdio::null(), stdout), log)
+    }
+
+    /// The same, with a standard input.
+    pub fn start_with(
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(String, OsString)],
+        stdin: Stdio,
+        stdout: Stdio,
+        log: &Path,
+    ) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self::spawn(command, environment, (stdin, stdout), log)
+    }
+
+    fn spawn(
+        mut command: Command,
+        environment: &[(String, OsString)],
+        (stdin, stdout): (Stdio, Stdio),
+        log: &Path,
+    ) -> Self {
         let file = File::options()
             .append(true)
             .create(true)
             .open(log)
             .expect("the log can be written");
-        let child = Command::new(program)
-            .args(arguments)
-            .current_dir(folder)
+        let child = command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .envs(environment.iter().cloned())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(file)
             .spawn()
-            .unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
+            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         Self {
             child,
             log: log.to_owned(),

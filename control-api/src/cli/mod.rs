@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::client::ADMIN_DEFAULT;
+use crate::manual::{self, COMMANDS_SECTION};
 use context::Context;
 pub use failure::ExitStatus;
 use failure::Failure;
@@ -105,6 +106,11 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages
+    Manual {
+        /// The folder they go to
+        folder: std::path::PathBuf,
+    },
 }
 
 /// Runs the command line of this process.
@@ -143,6 +149,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             );
             context.raw(&script)
         }
+        Command::Manual { folder } => {
+            let pages = manual::pages(self::Arguments::command(), COMMANDS_SECTION);
+            manual::write(&pages, &folder)
+                .map_err(|source| Failure::local("the manual cannot be written", source))
+        }
         remote => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -166,7 +177,10 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Node(command) => node::run(context, command).await,
         Command::Audit(arguments) => audit::run(context, arguments).await,
         // `run` has done these.
-        Command::Keygen(_) | Command::Token(_) | Command::Completions { .. } => Ok(()),
+        Command::Keygen(_)
+        | Command::Token(_)
+        | Command::Completions { .. }
+        | Command::Manual { .. } => Ok(()),
     }
 }
 

@@ -446,6 +446,21 @@ async fn completions_know_the_commands() {
 }
 
 #[tokio::test]
+async fn the_manual_has_a_page_for_every_command() {
+    let shell = Shell::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("man1");
+    shell.ok(&format!("manual {}", to.display())).await;
+    for page in ["littoral", "littoral-deploy", "littoral-tenant-create"] {
+        let text = std::fs::read_to_string(to.join(format!("{page}.1"))).unwrap();
+        let title = format!(".TH {page} 1");
+        assert!(text.contains(&title), "{page}: {text}");
+    }
+    let pages = std::fs::read_dir(&to).unwrap().count();
+    assert!(pages > 30, "{pages}");
+}
+
+#[tokio::test]
 async fn a_minted_token_says_what_was_asked() {
     let shell = Shell::start().await;
     let line = format!(

@@ -10,7 +10,7 @@
 //! read-only; no way to open a connection, start a process or send a signal; no memory both writable and executable.
 //! Each barrier stands by itself:
 //!
-//! - *user* ([`privileges`]): where control is root, a numeric user that owns nothing, and empty capability sets for
+//! - *user* ([`privileges`]): where control may change users, a numeric user that owns nothing, and empty capability sets for
 //!   good. No core dumps, not traceable by others of that user.
 //! - *landlock* ([`files`]): which files may be opened, by where they lie; no TCP connections, no signals and abstract
 //!   sockets beyond the process, as far as the kernel's version goes.
@@ -48,7 +48,7 @@ pub enum Strictness {
 pub struct Orders {
     /// Filter and landlock.
     pub strictness: Strictness,
-    /// The user and group to become, where the process is root's.
+    /// The user and group to become, where the process is root's or has the right to change users.
     pub user: Option<u32>,
 }
 

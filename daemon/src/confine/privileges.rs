@@ -24,7 +24,8 @@ pub enum PrivilegeError {
     },
 }
 
-/// Becomes `user` if the process is root's, gives up every capability for good, forbids core dumps.
+/// Becomes `user` if the process is root's or was given the right to change users, gives up every capability for good,
+/// forbids core dumps.
 ///
 /// Gives whether there is none left and none to be gained, as the kernel then says. The process must have one thread:
 /// what the kernel changes here it changes for the calling one.
@@ -36,7 +37,7 @@ pub(super) fn give_up(user: Option<u32>) -> Result<bool, PrivilegeError> {
     setrlimit(Resource::Core, none).map_err(kernel("core dumps cannot be forbidden"))?;
     set_no_new_privs(true).map_err(kernel("no_new_privs cannot be set"))?;
     empty_bounding_set();
-    if let Some(user) = user.filter(|_| geteuid().is_root()) {
+    if let Some(user) = user.filter(|_| geteuid().is_root() || may_change_users()) {
         match become_user(user) {
             // In a user namespace the number may have no meaning, and a service manager may have taken the right to
             // change users away. What is in force says so.
@@ -65,6 +66,12 @@ pub(super) fn give_up(user: Option<u32>) -> Result<bool, PrivilegeError> {
 pub(super) fn hide() -> Result<(), PrivilegeError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(kernel("PR_SET_DUMPABLE cannot be set"))
+}
+
+/// A service manager can give a process that is not root's this right alone (`AmbientCapabilities=`).
+fn may_change_users() -> bool {
+    let wanted = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    capabilities(None).is_ok_and(|own| own.effective.contains(wanted))
 }
 
 fn become_user(user: u32) -> rustix::io::Result<()> {

@@ -150,7 +150,7 @@ impl Control {
             request_id = plan.audit.request_id,
             "change"
         );
-        transaction.known_good_time_s = Some(plan.audit.at_s);
+        transaction.known_good_time_s = Some(self.reached_s());
         transaction.audit = Some(plan.audit);
         let revision = self
             .store()

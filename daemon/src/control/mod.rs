@@ -5,8 +5,10 @@
 //! certificates. Never runs
 //! or compiles a guest.
 
+mod ballast;
 pub(crate) mod capacity;
 mod change;
+mod clock;
 mod collect;
 mod compile;
 mod crashes;
@@ -22,6 +24,7 @@ mod places;
 mod plane;
 mod pressure;
 mod restore;
+pub mod service;
 mod services;
 mod sockets;
 mod state;
@@ -36,7 +39,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
-use control_api::auth::Clock;
 use control_api::error::PlaneError;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
@@ -51,15 +53,18 @@ use crate::link::ArtifactName;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
 use crate::store::{Health, Store, blobs::Blobs};
+use clock::NodeClock;
 use crashes::Crashes;
 use jobs::Jobs;
 use logs::LogRings;
 use places::UploadPlaces;
+use service::Pulse;
 use state::{NameArtifacts, State};
 
 use supervise::Supervisor;
 use tls::{Keyring, Vault};
 
+pub use clock::TimeFloor;
 pub use node::{Node, NodeError, Started};
 pub use plane::plane;
 
@@ -71,7 +76,7 @@ pub struct Control {
     me: Weak<Control>,
     config: Config,
     started: Instant,
-    clock: Clock,
+    clock: Arc<NodeClock>,
     standing: watch::Sender<NodeState>,
     state: RwLock<State>,
     /// Held over a whole change, from looking at the state to publishing it.
@@ -97,6 +102,8 @@ pub struct Control {
     supervisor: Supervisor,
     vault: Vault,
     keyring: Keyring,
+    /// Of the loop that watches memory.
+    memory_pulse: Pulse,
     metrics: Metrics,
     /// Held for as long as it takes to look one tenant up.
     crashes: std::sync::Mutex<Crashes>,
@@ -122,7 +129,12 @@ impl Control {
     }
 
     fn now_s(&self) -> u64 {
-        (self.clock)()
+        self.clock.now_s(Instant::now())
+    }
+
+    /// The time that the node has reached for certain, for the store to keep.
+    fn reached_s(&self) -> u64 {
+        self.clock.reached_s(Instant::now())
     }
 
     fn config(&self) -> &Config {
@@ -155,6 +167,22 @@ impl Control {
 
     fn is_draining(&self) -> bool {
         matches!(self.standing(), NodeState::Draining | NodeState::Stopped)
+    }
+
+    /// How it goes, in one line for the operator who asks the service manager.
+    fn said_of_service(&self) -> String {
+        let (tenants, routes) = {
+            let state = self.read();
+            (state.tenants.len(), state.route_count())
+        };
+        let served = format!("{routes} routes of {tenants} tenants");
+        match self.standing() {
+            NodeState::Starting => "starting".to_owned(),
+            NodeState::Serving if self.supervisor.status().ready => format!("serving {served}"),
+            NodeState::Serving => format!("the worker is being replaced; {served}"),
+            NodeState::Draining => "draining".to_owned(),
+            NodeState::Stopped => "stopped".to_owned(),
+        }
     }
 
     fn store_works(&self) -> Result<(), String> {

@@ -18,13 +18,16 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ballast::Ballast;
 use super::capacity::{BoxMemory, Budgets, pool};
+use super::clock::{NodeClock, TimeFloor};
 use super::jobs::Jobs;
 use super::logs::LogRings;
 use super::places::UploadPlaces;
 use super::restore::{RestoreError, restore};
+use super::service::{Inherited, Notifier, Pulse, Service, report};
 use super::sockets::{ListenError, Listeners};
-use super::supervise::{Backoff, Supervisor};
+use super::supervise::{Backoff, DRAIN_GRACE, Supervisor};
 use super::tls::{Keyring, Vault, unlock};
 use super::{Control, plane};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
@@ -39,7 +42,7 @@ use crate::metrics::Metrics;
 use crate::startup_code::StartupCode;
 use crate::storage::Storage;
 use crate::store::blobs::{BlobError, Blobs};
-use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions};
+use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions, Transaction};
 
 /// Bytes that stay free on the disk whatever is uploaded.
 const DISK_RESERVE_BYTES: u64 = 64 << 20;
@@ -56,6 +59,8 @@ const DRY_RUNS_AT_ONCE: usize = 2;
 /// Guests go before the compiler. Not further back: at 19, beside two guests that compute, an ordinary component took
 /// 14 s instead of 3.
 const COMPILE_NICENESS: u8 = 10;
+/// What remains under way when the worker has drained ends within this time.
+const LAST_TASKS_MAX: Duration = Duration::from_secs(10);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +129,9 @@ pub struct Node {
     admin_addresses: Vec<SocketAddr>,
     admin_key: Option<PathBuf>,
     shutdown: CancellationToken,
+    notifier: Option<Notifier>,
+    watchdog: Option<Duration>,
+    ballast: Ballast,
 }
 
 /// Where a node listens, ports known.
@@ -142,13 +150,32 @@ pub struct Started {
 impl Node {
     /// Opens everything and binds every socket. Ports are known from here on; nothing is served yet.
     ///
+    /// `service` is the manager that started this process, if one did.
+    ///
     /// # Errors
     /// [`NodeError`]; what was opened is closed again.
-    pub async fn bind(config: Config) -> Result<Self, NodeError> {
+    pub async fn bind(
+        config: Config,
+        service: Service,
+        floor: TimeFloor,
+    ) -> Result<Self, NodeError> {
+        let Service {
+            notifier,
+            watchdog,
+            mut inherited,
+        } = service;
         let data = config.node.data_dir.clone();
         make_private_dir(&data)?;
+        let ballast = Ballast::in_folder(&data);
+        ballast.give_back_if_full();
         let opened = open_store(&config, data.join("store")).await?;
         report_recovery(&opened.recovery);
+        let known_good_s = opened.snapshot.known_good_time_s;
+        let clock = NodeClock::new(system_clock(), known_good_s, floor, Instant::now());
+        let clock = Arc::new(clock);
+        if floor == TimeFloor::Reset {
+            lower_floor(&opened.store, &clock).await?;
+        }
         let keys = data.join("keys");
         make_private_dir(&keys)?;
         let (vault, keyring) = (Vault::open_or_create(&keys)?, Keyring::default());
@@ -191,9 +218,15 @@ impl Node {
                 .min(sockets_max / addresses),
             threads => usize::try_from(threads).unwrap_or(1),
         };
-        let listeners = Listeners::bind(&config.http.listen, &config.https.listen, threads)?;
+        let listeners = match std::mem::take(&mut inherited.http) {
+            passed if passed.is_empty() => {
+                Listeners::bind(&config.http.listen, &config.https.listen, threads)?
+            }
+            passed => Listeners::inherit(passed, &config.https.listen, threads)?,
+        };
         let orders = super::orders(&config);
-        let start = worker_start(&config, orders, &shape, threads, budgets);
+        let per_thread = listeners.per_thread();
+        let start = worker_start(&config, orders, &shape, (threads, per_thread), budgets);
         let backoff = Backoff {
             min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
             max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
@@ -209,7 +242,7 @@ impl Node {
         let control = Arc::new_cyclic(|me| Control {
             me: me.clone(),
             started: Instant::now(),
-            clock: system_clock(),
+            clock: Arc::clone(&clock),
             standing: watch::Sender::new(NodeState::Starting),
             state: std::sync::RwLock::new(state),
             changes: Mutex::new(()),
@@ -230,6 +263,7 @@ impl Node {
             supervisor: Supervisor::new(program, start, folder, listeners, backoff),
             vault,
             keyring,
+            memory_pulse: Pulse::of("memory"),
             metrics,
             crashes: std::sync::Mutex::default(),
             logs: LogRings::new(std::time::SystemTime::now(), shutdown.clone()),
@@ -238,8 +272,8 @@ impl Node {
             tracker: TaskTracker::new(),
             config,
         });
-        let (authenticator, admin_key) = authenticator(&control.config, &keys)?;
-        let server = admin_server(&control, &authenticator)?;
+        let (authenticator, admin_key) = authenticator(&control.config, &keys, clock)?;
+        let server = admin_server(&control, &authenticator, inherited)?;
         let admin_addresses = server
             .local_addrs()
             .into_iter()
@@ -255,6 +289,9 @@ impl Node {
             admin_addresses,
             admin_key,
             shutdown,
+            notifier,
+            watchdog,
+            ballast,
         })
     }
 
@@ -291,8 +328,12 @@ impl Node {
             server,
             authenticator,
             shutdown,
+            notifier,
+            watchdog,
+            ballast,
             ..
         } = self;
+        let notifier = notifier.map(Arc::new);
         let tracker = control.tracker.clone();
         let workers_stop = CancellationToken::new();
         let supervising = {
@@ -309,9 +350,12 @@ impl Node {
         tracker.spawn(background.clone().run_until_cancelled_owned(forgetting));
         let watching = Arc::clone(&control).watch_memory();
         tracker.spawn(background.clone().run_until_cancelled_owned(watching));
+        let keeping = ballast.keep(DISK_ASKED_EVERY, DISK_RESERVE_BYTES);
+        tracker.spawn(background.clone().run_until_cancelled_owned(keeping));
         let asking = {
             let (store, clock) = (control.store.clone(), Arc::clone(&control.clock));
-            async move { store.ask_disk_every(DISK_ASKED_EVERY, || clock()).await }
+            let reached_s = move || clock.reached_s(Instant::now());
+            async move { store.ask_disk_every(DISK_ASKED_EVERY, reached_s).await }
         };
         tracker.spawn(background.clone().run_until_cancelled_owned(asking));
         {
@@ -324,6 +368,12 @@ impl Node {
             control.supervisor.ready().await;
             control.standing.send_replace(NodeState::Serving);
             on_ready();
+            if let Some(notifier) = &notifier {
+                notifier.ready(&control.said_of_service());
+                let reporting =
+                    keep_reporting(Arc::clone(notifier), watchdog, Arc::clone(&control));
+                tracker.spawn(background.clone().run_until_cancelled_owned(reporting));
+            }
             if let Err(error) = StartupCode::find().and_then(StartupCode::give_back) {
                 tracing::debug!(%error, "the code of the start stays in memory");
             }
@@ -336,6 +386,10 @@ impl Node {
         }
         tracing::info!("draining");
         control.standing.send_replace(NodeState::Draining);
+        if let Some(notifier) = &notifier {
+            let drain_max = Duration::from_millis(control.config.http.drain_ms_max.into());
+            notifier.stopping("draining", drain_max + DRAIN_GRACE + LAST_TASKS_MAX);
+        }
         workers_stop.cancel();
         // The admin API goes on answering while requests finish: readiness is asked there.
         tokio::select! {
@@ -349,10 +403,11 @@ impl Node {
         shutdown.cancel();
         background.cancel();
         tracker.close();
-        let wait = Duration::from_secs(10);
-        if tokio::time::timeout(wait, async { tokio::join!(admin, tracker.wait()) })
-            .await
-            .is_err()
+        if tokio::time::timeout(LAST_TASKS_MAX, async {
+            tokio::join!(admin, tracker.wait())
+        })
+        .await
+        .is_err()
         {
             tracing::warn!("some tasks did not end in time");
         }
@@ -361,6 +416,27 @@ impl Node {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Tells the service manager for as long as the node runs, drain included.
+async fn keep_reporting(
+    notifier: Arc<Notifier>,
+    watchdog: Option<Duration>,
+    control: Arc<Control>,
+) {
+    let loops = [control.supervisor.pulse(), &control.memory_pulse];
+    report(&notifier, watchdog, &loops, || control.said_of_service()).await;
+}
+
+/// What the clock says now holds from here on, at the next start too.
+async fn lower_floor(store: &Store, clock: &NodeClock) -> Result<(), NodeError> {
+    let lower = Transaction {
+        known_good_time_s: Some(clock.reached_s(Instant::now())),
+        lowers_known_good_time: true,
+        ..Transaction::default()
+    };
+    store.commit(lower).await?;
+    Ok(())
 }
 
 async fn open_store(config: &Config, dir: PathBuf) -> Result<Opened, NodeError> {
@@ -384,7 +460,7 @@ fn worker_start(
     config: &Config,
     orders: Orders,
     shape: &EngineShape,
-    threads: usize,
+    (threads, listeners_per_thread): (usize, usize),
     budgets: Budgets,
 ) -> WorkerStart {
     let (http, https) = (&config.http, &config.https);
@@ -394,7 +470,7 @@ fn worker_start(
         threads: to_u32(threads),
         orders,
         guest_clock_resolution_us: config.worker.guest_clock_resolution_us,
-        listeners_per_thread: to_u32(http.listen.len() + https.listen.len()),
+        listeners_per_thread: to_u32(listeners_per_thread),
         connections_max: http.connections_max,
         header_read_timeout_ms: http.header_read_timeout_ms.into(),
         header_bytes_max: u64::from(http.header_kib_max) << 10,
@@ -450,6 +526,7 @@ fn compile_limits(config: &Config, threads: usize) -> CompileLimits {
 fn authenticator(
     config: &Config,
     keys: &Path,
+    clock: Arc<NodeClock>,
 ) -> Result<(Arc<Authenticator>, Option<PathBuf>), NodeError> {
     let mut options = AuthOptions::from_config(config)?;
     let mut admin_key = None;
@@ -463,22 +540,25 @@ fn authenticator(
             key
         };
         let document = control_api::keypair::jwks_document(&[key.public()]);
-        std::fs::write(&public, document).map_err(|source| NodeError::Directory {
-            path: public.clone(),
-            source,
-        })?;
+        // Not written where it is as it should be: a disk that is full would be left with half of it.
+        let written = std::fs::read_to_string(&public).is_ok_and(|there| there == document);
+        if !written {
+            std::fs::write(&public, document).map_err(|source| NodeError::Directory {
+                path: public.clone(),
+                source,
+            })?;
+        }
         options.jwks_files.push(public);
         admin_key = Some(private);
     }
-    Ok((
-        Arc::new(Authenticator::new(options, system_clock())?),
-        admin_key,
-    ))
+    let clock = Arc::new(move || clock.now_s(Instant::now()));
+    Ok((Arc::new(Authenticator::new(options, clock)?), admin_key))
 }
 
 fn admin_server(
     control: &Arc<Control>,
     authenticator: &Arc<Authenticator>,
+    inherited: Inherited,
 ) -> Result<Server, NodeError> {
     let mut api = ApiOptions::new(
         plane::plane(Arc::clone(control)),
@@ -491,6 +571,11 @@ fn admin_server(
     }
     let mut listen = ListenOptions::from_config(&control.config);
     listen.tls = AdminTls::from_config(&control.config)?.map(Arc::new);
+    if inherited.has_admin() {
+        (listen.tcp, listen.unix) = (None, None);
+        listen.tcp_open = inherited.admin_tcp;
+        listen.unix_open = inherited.admin_unix;
+    }
     Ok(Server::bind(listen, api)?)
 }
 

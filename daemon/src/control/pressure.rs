@@ -154,8 +154,12 @@ impl Control {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut before = PressureStep::None;
+        let mut beat = self.memory_pulse.beat();
         loop {
-            look.tick().await;
+            tokio::select! {
+                _ = look.tick() => {}
+                () = beat.when_asked() => continue,
+            }
             let reading = tokio::task::spawn_blocking(|| Reading {
                 available_percent: BoxMemory::now().available_percent(),
                 stall_percent: memory_stall_percent(),

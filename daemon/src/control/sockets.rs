@@ -2,7 +2,7 @@
 //! connections into their backlogs while a worker is being replaced.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
@@ -13,26 +13,46 @@ const BACKLOG: i32 = 4096;
 
 /// Sockets for the world, one set a thread of the worker.
 pub(super) struct Listeners {
-    /// By thread, then by address.
+    /// By thread, those for TLS after the others.
     sockets: Vec<OwnedFd>,
-    addresses: Vec<SocketAddr>,
-    /// Of those, how many at the end are for TLS.
-    secure: usize,
+    plain: Vec<SocketAddr>,
+    secure: Vec<SocketAddr>,
+    per_thread: usize,
 }
 
-/// An address cannot be listened on.
+/// Guests cannot be served.
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: cannot listen on {address}")]
-pub struct ListenError {
-    key: &'static str,
-    address: SocketAddr,
-    #[source]
-    source: io::Error,
+pub enum ListenError {
+    /// An address cannot be listened on.
+    #[error("{key}: cannot listen on {address}")]
+    Bind {
+        /// Which setting names it.
+        key: &'static str,
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A socket that was passed cannot be used.
+    #[error("a socket that was passed cannot be used")]
+    Inherited(#[source] io::Error),
+    /// More than a worker takes.
+    #[error(
+        "{threads} threads and the sockets that were passed come to {sockets} sockets; at most {} are allowed: lower http.threads",
+        edge_config::HTTP_SOCKETS_MAX
+    )]
+    TooMany {
+        /// Threads that serve.
+        threads: usize,
+        /// Sockets of all of them.
+        sockets: usize,
+    },
 }
 
 impl Listeners {
-    /// Listens on every address once a thread, first those for plain HTTP, then those for TLS; the kernel spreads connections over them (`SO_REUSEPORT`). A port of 0
-    /// is chosen once and shared.
+    /// Listens on every address once a thread, for plain HTTP and for TLS; the kernel spreads connections over them
+    /// (`SO_REUSEPORT`). A port of 0 is chosen once and shared.
     ///
     /// # Errors
     /// [`ListenError`] names the address.
@@ -41,53 +61,127 @@ impl Listeners {
         secure: &[SocketAddr],
         threads: usize,
     ) -> Result<Self, ListenError> {
-        let mut bound = Vec::new();
-        let mut sockets = Vec::new();
-        for thread in 0..threads.max(1) {
-            for (index, wanted) in plain.iter().chain(secure).enumerate() {
-                let wanted = if thread == 0 {
-                    wanted
-                } else {
-                    bound.get(index).unwrap_or(wanted)
-                };
-                let (socket, address) = open(*wanted).map_err(|source| ListenError {
-                    key: if index < plain.len() {
-                        "http.listen"
-                    } else {
-                        "https.listen"
-                    },
-                    address: *wanted,
-                    source,
-                })?;
-                sockets.push(socket);
-                if thread == 0 {
-                    bound.push(address);
-                }
+        let threads = threads.max(1);
+        let plain = open_each("http.listen", plain, threads)?;
+        Ok(Self::of(plain, open_each("https.listen", secure, threads)?))
+    }
+
+    /// Takes sockets for plain HTTP that are open already, and listens for TLS beside them. Those of one address are shared
+    /// out among the threads, so that each is accepted on; where there are fewer than threads, several accept on the same.
+    /// None for plain HTTP is opened beside them: what waits in the backlog of a socket of ours would be lost with this
+    /// process.
+    ///
+    /// # Errors
+    /// [`ListenError`]
+    pub(super) fn inherit(
+        passed: Vec<TcpListener>,
+        secure: &[SocketAddr],
+        threads: usize,
+    ) -> Result<Self, ListenError> {
+        let threads = threads.max(1);
+        let mut by_address: Vec<(SocketAddr, Vec<TcpListener>)> = Vec::new();
+        for socket in passed {
+            socket
+                .set_nonblocking(true)
+                .map_err(ListenError::Inherited)?;
+            let address = socket.local_addr().map_err(ListenError::Inherited)?;
+            match by_address.iter_mut().find(|(known, _)| *known == address) {
+                Some((_, sockets)) => sockets.push(socket),
+                None => by_address.push((address, vec![socket])),
             }
         }
-        Ok(Self {
+        let shares = |sockets: &Vec<TcpListener>| sockets.len().div_ceil(threads);
+        let own: usize = by_address.iter().map(|(_, own)| shares(own)).sum();
+        let per_thread = own + secure.len();
+        if threads * per_thread > edge_config::HTTP_SOCKETS_MAX as usize {
+            return Err(ListenError::TooMany {
+                threads,
+                sockets: threads * per_thread,
+            });
+        }
+        let mut sockets = Vec::new();
+        for thread in 0..threads {
+            let mut of_thread = Vec::new();
+            for (_, own) in &by_address {
+                let mine = own.iter().cycle().skip(thread).step_by(threads);
+                for socket in mine.take(shares(own)) {
+                    let socket = socket.try_clone().map_err(ListenError::Inherited)?;
+                    of_thread.push(socket.into());
+                }
+            }
+            sockets.push(of_thread);
+        }
+        let plain = Opened {
             sockets,
-            addresses: bound,
-            secure: secure.len(),
-        })
+            addresses: by_address.into_iter().map(|(address, _)| address).collect(),
+        };
+        Ok(Self::of(plain, open_each("https.listen", secure, threads)?))
+    }
+
+    fn of(plain: Opened, secure: Opened) -> Self {
+        let sockets = plain.sockets.into_iter().zip(secure.sockets);
+        let sockets: Vec<Vec<OwnedFd>> = sockets
+            .map(|(plain, secure)| plain.into_iter().chain(secure).collect())
+            .collect();
+        Self {
+            per_thread: sockets.first().map_or(0, Vec::len),
+            sockets: sockets.into_iter().flatten().collect(),
+            plain: plain.addresses,
+            secure: secure.addresses,
+        }
     }
 
     /// Where plain connections are taken, ports known.
     pub(super) fn addresses(&self) -> &[SocketAddr] {
-        let plain = self.addresses.len().saturating_sub(self.secure);
-        self.addresses.get(..plain).unwrap_or_default()
+        &self.plain
     }
 
     /// Where connections over TLS are taken, ports known.
     pub(super) fn secure_addresses(&self) -> &[SocketAddr] {
-        let plain = self.addresses.len().saturating_sub(self.secure);
-        self.addresses.get(plain..).unwrap_or_default()
+        &self.secure
+    }
+
+    /// How many sockets each thread has.
+    pub(super) fn per_thread(&self) -> usize {
+        self.per_thread
     }
 
     /// One thread's sockets after another.
     pub(super) fn sockets(&self) -> &[OwnedFd] {
         &self.sockets
     }
+}
+
+/// Sockets by thread, and where they listen.
+struct Opened {
+    sockets: Vec<Vec<OwnedFd>>,
+    addresses: Vec<SocketAddr>,
+}
+
+fn open_each(
+    key: &'static str,
+    addresses: &[SocketAddr],
+    threads: usize,
+) -> Result<Opened, ListenError> {
+    let mut opened = Opened {
+        sockets: Vec::new(),
+        addresses: addresses.to_vec(),
+    };
+    for _ in 0..threads {
+        let mut of_thread = Vec::new();
+        for address in &mut opened.addresses {
+            let (socket, bound) = open(*address).map_err(|source| ListenError::Bind {
+                key,
+                address: *address,
+                source,
+            })?;
+            // The port that was chosen for the first thread is the others' too.
+            *address = bound;
+            of_thread.push(socket);
+        }
+        opened.sockets.push(of_thread);
+    }
+    Ok(opened)
 }
 
 fn open(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
@@ -108,4 +202,64 @@ fn open(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     listen(&socket, BACKLOG)?;
     let bound = SocketAddr::try_from(getsockname(&socket)?)?;
     Ok((socket, bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::fstat;
+
+    use super::*;
+
+    /// Which of the passed sockets each thread accepts on.
+    fn shared_out(passed: &[&str], threads: usize) -> Vec<Vec<usize>> {
+        let opened: Vec<TcpListener> = passed
+            .iter()
+            .map(|address| TcpListener::bind(address).unwrap())
+            .collect();
+        let inode = |socket: &dyn std::os::fd::AsFd| fstat(socket).unwrap().st_ino;
+        let inodes: Vec<u64> = opened.iter().map(|socket| inode(socket)).collect();
+        let listeners = Listeners::inherit(opened, &[], threads).unwrap();
+        listeners
+            .sockets()
+            .chunks(listeners.per_thread())
+            .map(|own| {
+                let which = |socket| inodes.iter().position(|known| *known == inode(socket));
+                own.iter().map(|socket| which(socket).unwrap()).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn passed_sockets_are_shared_out_so_that_each_is_accepted_on() {
+        let any = "127.0.0.1:0";
+        assert_eq!(shared_out(&[any], 2), [[0], [0]]);
+        assert_eq!(shared_out(&[any, any], 2), [[0, 1], [0, 1]], "two ports");
+        assert_eq!(shared_out(&[any], 1), [[0]]);
+    }
+
+    #[test]
+    fn passed_sockets_of_one_address_go_to_different_threads() {
+        let first = open(([127, 0, 0, 1], 0).into()).unwrap();
+        let mut passed = vec![TcpListener::from(first.0)];
+        for _ in 0..2 {
+            passed.push(TcpListener::from(open(first.1).unwrap().0));
+        }
+        let again = passed.iter().map(|socket| socket.try_clone().unwrap());
+        let listeners = Listeners::inherit(again.collect(), &[], 2).unwrap();
+        assert_eq!(listeners.addresses(), [first.1]);
+        let inode = |socket: &dyn std::os::fd::AsFd| fstat(socket).unwrap().st_ino;
+        let of: Vec<u64> = listeners.sockets().iter().map(|s| inode(s)).collect();
+        let [a, b, c] = [0, 1, 2].map(|index| inode(&passed[index]));
+        assert_eq!((listeners.per_thread(), of), (2, vec![a, c, b, a]));
+    }
+
+    #[test]
+    fn more_than_a_worker_takes_are_refused() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let refused = Listeners::inherit(vec![socket], &[], 129).err().unwrap();
+        assert!(
+            refused.to_string().contains("129 sockets; at most 128"),
+            "{refused}"
+        );
+    }
 }

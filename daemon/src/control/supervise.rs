@@ -15,6 +15,7 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::service::{Beat, Pulse};
 use super::sockets::Listeners;
 use crate::confine::InForce;
 use crate::link::flight::{FlightRecorder, Seated};
@@ -33,7 +34,7 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// A worker that lived this long did not fail at its start: its successor is started at once.
 const LIVED_WELL: Duration = Duration::from_secs(10);
 /// A worker that was told to drain is killed this long after its own drain time is over.
-const DRAIN_GRACE: Duration = Duration::from_secs(5);
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// What the supervisor needs of the rest of control.
 pub(super) trait Home: Send + Sync + 'static {
@@ -47,8 +48,10 @@ pub(super) trait Home: Send + Sync + 'static {
     fn sign(&self, request: &SignRequest) -> Option<Vec<u8>>;
     /// Guests' output from a worker.
     fn lines(&self, lines: Vec<GuestLine>);
-    /// The worker is there, with its process id and what confines it, or gone.
-    fn worker_changed(&self, worker: Option<(u32, InForce)>);
+    /// A worker was started, and does not serve yet.
+    fn worker_started(&self, pid: u32);
+    /// The worker is there, with what confines it, or gone.
+    fn worker_changed(&self, worker: Option<InForce>);
     /// A fault or an abort ended the worker while these threads were running guests.
     fn worker_crashed(&self, signal: Signal, seats: &[Seated]);
     /// A new worker's calls on behalf of guests come in here.
@@ -68,6 +71,7 @@ pub(super) struct Supervisor {
     start_max: Duration,
     current: Mutex<Option<mpsc::Sender<Outgoing>>>,
     standing: watch::Sender<Standing>,
+    pulse: Pulse,
 }
 
 /// How long to wait before a worker that died early is replaced.
@@ -122,7 +126,13 @@ impl Supervisor {
             start_max: START_MAX,
             current: Mutex::new(None),
             standing: watch::Sender::default(),
+            pulse: Pulse::of("supervision"),
         }
+    }
+
+    /// Of the loop that supervises.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Where guests are served.
@@ -235,13 +245,18 @@ impl Supervisor {
     /// Dropped, it kills the worker.
     pub(super) async fn run(&self, home: Arc<impl Home>, shutdown: CancellationToken) {
         let mut wait = Duration::ZERO;
+        let mut beat = self.pulse.beat();
         loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
+            let mut rested = std::pin::pin!(tokio::time::sleep(wait));
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = &mut rested => break,
+                    () = beat.when_asked() => {}
+                }
             }
             let started = Instant::now();
-            let outcome = self.one_worker(&home, &shutdown).await;
+            let outcome = self.one_worker(&home, &shutdown, &mut beat).await;
             home.worker_changed(None);
             if shutdown.is_cancelled() {
                 return;
@@ -278,6 +293,7 @@ impl Supervisor {
         &self,
         home: &Arc<impl Home>,
         shutdown: &CancellationToken,
+        beat: &mut Beat<'_>,
     ) -> Result<std::process::ExitStatus, WorkerFailure> {
         let (ours, theirs) = UnixStream::pair().map_err(WorkerFailure::Start)?;
         let record = FlightRecorder::new().map_err(WorkerFailure::Start)?;
@@ -293,6 +309,7 @@ impl Supervisor {
             .map_err(WorkerFailure::Start)?;
         let pid = child.id().unwrap_or(0);
         self.standing.send_modify(|standing| standing.pid = pid);
+        home.worker_started(pid);
         let (reader, mut writer) =
             split(ours, FrameBounds::CONTROL).map_err(WorkerFailure::Start)?;
         let signing = sign_for(home, self.start.signing_sockets).map_err(WorkerFailure::Start)?;
@@ -340,6 +357,7 @@ impl Supervisor {
                     drain_until = Some(tokio::time::Instant::now() + patience);
                 }
                 () = not_ready, if drain_until.is_none() => break Err(WorkerFailure::NotReady),
+                () = beat.when_asked() => {}
                 () = too_long => {
                     tracing::warn!("the worker did not end in its drain time; killing it");
                     break Err(WorkerFailure::GivenUp);
@@ -409,7 +427,7 @@ impl Supervisor {
                         user = in_force.user,
                         "the worker is ready"
                     );
-                    home.worker_changed(Some((pid, in_force)));
+                    home.worker_changed(Some(in_force));
                     self.standing.send_modify(|standing| {
                         standing.ready = true;
                         standing.in_force = in_force;
@@ -517,7 +535,8 @@ mod tests {
             None
         }
         fn lines(&self, _lines: Vec<GuestLine>) {}
-        fn worker_changed(&self, _worker: Option<(u32, InForce)>) {}
+        fn worker_started(&self, _pid: u32) {}
+        fn worker_changed(&self, _worker: Option<InForce>) {}
         fn worker_crashed(&self, _signal: Signal, _seats: &[Seated]) {}
         fn serve_calls(self: Arc<Self>, _socket: UnixStream) -> io::Result<()> {
             Ok(())

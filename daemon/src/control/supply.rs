@@ -72,17 +72,19 @@ impl Home for Control {
         self.take_crash(signal, seats);
     }
 
-    fn worker_changed(&self, worker: Option<(u32, InForce)>) {
+    fn worker_started(&self, pid: u32) {
+        self.metrics.worker_started(pid);
+    }
+
+    fn worker_changed(&self, worker: Option<InForce>) {
         match worker {
-            Some((pid, in_force)) => {
+            Some(in_force) => {
                 self.metrics.worker_confined(in_force);
-                self.metrics.worker_pid(pid);
                 self.metrics.worker_ready(true);
             }
             None => {
                 self.metrics.worker_ready(false);
                 self.metrics.worker_gone();
-                self.metrics.worker_pid(0);
             }
         }
     }

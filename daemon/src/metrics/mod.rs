@@ -20,9 +20,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tls;
+#[cfg(test)]
+mod watching;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -34,7 +36,7 @@ pub use state::{StoreFigures, TenantTotals};
 use crate::confine::InForce;
 use crate::link::WorkerReport;
 use collect::StateCollector;
-use process::ProcessCollector;
+use process::{ProcessCollector, Watched};
 use state::State;
 
 /// The metrics could not be written as text: a fault of ours, for instance a family without a name.
@@ -45,8 +47,8 @@ pub struct RenderError(#[source] prometheus::Error);
 /// All figures of the node. Every call takes one short lock.
 pub struct Metrics {
     state: Arc<Mutex<State>>,
-    /// The worker's process, 0 while there is none.
-    worker_pid: Arc<AtomicU32>,
+    /// The worker's process, while there is one.
+    worker: Watched,
     registry: Registry,
 }
 
@@ -58,10 +60,10 @@ impl Metrics {
     #[must_use]
     pub fn new(tenants_label_max: usize, wasmtime: &'static str) -> Self {
         let state = Arc::new(Mutex::new(State::new(tenants_label_max)));
-        let worker_pid = Arc::new(AtomicU32::new(0));
+        let worker = Watched::default();
         let registry = Registry::new();
         let node = StateCollector::new(Arc::clone(&state), wasmtime);
-        let processes = ProcessCollector::new(Arc::clone(&worker_pid));
+        let processes = ProcessCollector::new(Watched::clone(&worker));
         registry
             .register(Box::new(node))
             .and_then(|()| registry.register(Box::new(processes)))
@@ -70,7 +72,7 @@ impl Metrics {
             );
         Self {
             state,
-            worker_pid,
+            worker,
             registry,
         }
     }
@@ -88,7 +90,7 @@ impl Metrics {
 
     /// There is no worker: what is alive now is nothing.
     pub fn worker_gone(&self) {
-        self.worker_pid.store(0, Ordering::Relaxed);
+        self.worker.forget();
         self.lock().worker_gone();
     }
 
@@ -113,9 +115,10 @@ impl Metrics {
         self.lock().worker_ready = ready;
     }
 
-    /// The worker's process id, whose figures are read from `/proc` at each scrape until [`Metrics::worker_gone`].
-    pub fn worker_pid(&self, pid: u32) {
-        self.worker_pid.store(pid, Ordering::Relaxed);
+    /// A worker was started. Its figures are read from `/proc` at each scrape until [`Metrics::worker_gone`]; the file is
+    /// opened here, before the worker becomes a user whose processes may be hidden.
+    pub fn worker_started(&self, pid: u32) {
+        self.worker.watch(pid);
     }
 
     /// A compile child ended after `took`.

@@ -2,24 +2,52 @@
 //!
 //! A process that is gone or may not be looked at has no samples. Never follows a path that anyone outside names.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
 use super::family::{self, Samples};
 
+/// The longest that `/proc/PID/stat` is: a name of 15 characters and 51 numbers.
+const STAT_BYTES_MAX: usize = 2048;
+
+/// A process whose figures are wanted, or none.
+///
+/// Its file stays open: `/proc` may be mounted so that another user's processes are not there to be opened, and an id
+/// may be another process's by the time it is looked up.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watched(Arc<Mutex<Option<(u32, File)>>>);
+
+impl Watched {
+    /// From now on this process; none if it cannot be looked at.
+    pub(super) fn watch(&self, pid: u32) {
+        let stat = File::open(format!("/proc/{pid}/stat"));
+        *self.lock() = stat.ok().map(|stat| (pid, stat));
+    }
+
+    /// None any more.
+    pub(super) fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(u32, File)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Control itself and, while there is one, the worker.
 pub(super) struct ProcessCollector {
-    worker_pid: Arc<AtomicU32>,
+    worker: Watched,
     descs: Vec<Desc>,
 }
 
 impl ProcessCollector {
-    pub(super) fn new(worker_pid: Arc<AtomicU32>) -> Self {
+    pub(super) fn new(worker: Watched) -> Self {
         Self {
-            worker_pid,
+            worker,
             descs: family::descs(family::PROCESS_FAMILIES),
         }
     }
@@ -35,21 +63,20 @@ impl Collector for ProcessCollector {
         let booted_s = std::fs::read_to_string("/proc/stat")
             .ok()
             .and_then(|text| boot_time_s(&text));
-        process(&mut samples, "control", std::process::id(), booted_s);
-        match self.worker_pid.load(Ordering::Relaxed) {
-            0 => {}
-            pid => process(&mut samples, "worker", pid, booted_s),
+        let own = std::process::id();
+        if let Ok(stat) = File::open("/proc/self/stat") {
+            process(&mut samples, "control", (own, &stat), booted_s);
+        }
+        if let Some((pid, stat)) = &*self.worker.lock() {
+            process(&mut samples, "worker", (*pid, stat), booted_s);
         }
         samples.into_families()
     }
 }
 
-fn process(samples: &mut Samples, name: &str, pid: u32, booted_s: Option<u64>) {
+fn process(samples: &mut Samples, name: &str, (pid, stat): (u32, &File), booted_s: Option<u64>) {
     let label = [name];
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|text| Stat::parse(&text));
-    if let Some(stat) = stat {
+    if let Some(stat) = Stat::read(stat) {
         let ticks_per_s = rustix::param::clock_ticks_per_second() as f64;
         let page_bytes = rustix::param::page_size() as u64;
         samples.number(
@@ -85,6 +112,12 @@ struct Stat {
 }
 
 impl Stat {
+    fn read(file: &File) -> Option<Self> {
+        let mut space = [0; STAT_BYTES_MAX];
+        let length = file.read_at(&mut space, 0).ok()?;
+        Self::parse(&String::from_utf8_lossy(space.get(..length)?))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         // The second field is the program's name in brackets, with whatever characters it has: the others begin
         // after the last bracket, with the third.
@@ -124,6 +157,28 @@ mod tests {
         for broken in ["", "12 (a", "12 (a) S 1", &line.replace("250", "x")] {
             assert_eq!(Stat::parse(broken), None, "{broken}");
         }
+    }
+
+    #[test]
+    fn a_process_is_read_again_through_its_open_file_until_it_is_gone() {
+        let mut child = std::process::Command::new("/bin/cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let watched = Watched::default();
+        watched.watch(child.id());
+        let read = || {
+            watched
+                .lock()
+                .as_ref()
+                .and_then(|(_, stat)| Stat::read(stat))
+        };
+        assert!(read().is_some() && read() == read());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(read(), None);
+        watched.watch(child.id());
+        assert!(watched.lock().is_none(), "there is no such process");
     }
 
     #[test]

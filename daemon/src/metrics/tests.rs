@@ -79,7 +79,7 @@ fn filled() -> Metrics {
     take(&metrics, vec![counts("acme", 2), counts("zeta", 5)]);
     metrics.worker_ready(true);
     metrics.worker_restarted();
-    metrics.worker_pid(std::process::id());
+    metrics.worker_started(std::process::id());
     metrics.compile_finished(CompileOutcome::Accepted, Duration::from_millis(70));
     metrics.artifact(ArtifactState::Compiled);
     metrics.upload(UploadEnd::Accepted);

@@ -140,6 +140,8 @@ pub struct Transaction {
     /// is kept: a floor for a clock that comes up wrong. A transaction of nothing else is also how an idle node asks
     /// whether its disk still takes writes.
     pub known_good_time_s: Option<u64>,
+    /// That time is kept even if a later one was given before: somebody knows that those were wrong.
+    pub lowers_known_good_time: bool,
 }
 
 /// An open store, what it holds, and what opening it had to mend.
@@ -464,6 +466,7 @@ fn prepare(transaction: Transaction) -> Result<Prepared, StoreError> {
         deletes,
         audit,
         known_good_time_s,
+        lowers_known_good_time,
     } = transaction;
     let mut writes: Vec<Write> = Vec::with_capacity(deletes.len() + puts.len() + 3);
     for key in deletes {
@@ -493,6 +496,7 @@ fn prepare(transaction: Transaction) -> Result<Prepared, StoreError> {
         writes,
         audit,
         known_good_time_s,
+        lowers_known_good_time,
         bytes,
     })
 }

@@ -37,6 +37,7 @@ pub(super) struct Prepared {
     pub(super) writes: Vec<Write>,
     pub(super) audit: Option<Vec<u8>>,
     pub(super) known_good_time_s: Option<u64>,
+    pub(super) lowers_known_good_time: bool,
     pub(super) bytes: usize,
 }
 
@@ -251,9 +252,10 @@ impl Writer {
             let mut node = group.node.clone();
             node.schema = SCHEMA_VERSION;
             node.seq += 1;
-            node.known_good_time_s = node
-                .known_good_time_s
-                .max(transaction.known_good_time_s.unwrap_or(0));
+            node.known_good_time_s = match transaction.known_good_time_s {
+                Some(lower) if transaction.lowers_known_good_time => lower,
+                other => node.known_good_time_s.max(other.unwrap_or(0)),
+            };
             let mut writes = transaction.writes;
             let mut audit = group.audit.clone();
             if let Some(entry) = transaction.audit {

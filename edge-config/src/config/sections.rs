@@ -272,8 +272,9 @@ sections! {
         /// system calls, whose breach ends the process, and by landlock, as far as the kernel has them. `"log"`: the
         /// kernel logs a breach and lets it through, to find out what an unusual box needs. `"off"`: by neither.
         confinement: Strictness = Text("enforce");
-        /// The user, and group, that both become where the node is started as root: a number that nobody else has, it
-        /// needs no name. 0: they stay root, without capabilities.
+        /// The user, and group, that both become where the node is started as root, or as another user with
+        /// `CAP_SETUID` and `CAP_SETGID`: a number that nobody else has, it needs no name. 0: they stay who they are,
+        /// without capabilities.
         user_id: u32 = Int(65_530), 0..=4_294_967_293;
         /// What guests' clocks are rounded down to, so that they time less of what happens beside them; 1 leaves them
         /// as they are.

@@ -460,6 +460,26 @@ fn what_does_not_fit_is_refused_and_nothing_written() {
 }
 
 #[test]
+fn the_known_good_time_only_rises_unless_somebody_knows_better() {
+    let dir = TempDir::new().unwrap();
+    let time = |known_good_s, lowers| Transaction {
+        known_good_time_s: Some(known_good_s),
+        lowers_known_good_time: lowers,
+        ..Transaction::default()
+    };
+    for (given, kept) in [
+        (time(100, false), 100),
+        (time(50, false), 100),
+        (time(50, true), 50),
+        (time(60, false), 60),
+    ] {
+        commit_all(dir.path(), vec![given]);
+        let (snapshot, _) = reopen(dir.path());
+        assert_eq!(snapshot.known_good_time_s, kept);
+    }
+}
+
+#[test]
 fn a_disk_below_its_reserve_refuses_and_recovers_without_reopening() {
     let dir = TempDir::new().unwrap();
     runtime().block_on(async {
