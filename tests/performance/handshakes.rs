@@ -13,7 +13,7 @@ use std::io::{BufRead as _, Write as _};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use littoral_tests::measure::{Spread, describe, number, ratios};
@@ -68,9 +68,9 @@ async fn measure() {
         .await;
     for tenant in 0..TENANTS {
         let own = edge.tenant(&format!("t{tenant}")).await;
-        for number in (tenant..CERTIFICATES).step_by(TENANTS) {
+        for (number, one) in issued.iter().enumerate().skip(tenant).step_by(TENANTS) {
             let name = format!("n{number}");
-            let put = own.certificate(&name, &issued[number]);
+            let put = own.certificate(&name, one);
             put.await.expect("the certificate is taken");
         }
     }
@@ -146,7 +146,7 @@ async fn round(
     resumes: bool,
 ) -> f64 {
     let (next, done, unexpected) = (
-        Arc::<AtomicU64>::default(),
+        Arc::<AtomicUsize>::default(),
         Arc::<AtomicU64>::default(),
         Arc::<AtomicU64>::default(),
     );
@@ -166,7 +166,7 @@ async fn round(
             let unexpected = Arc::clone(&unexpected);
             tokio::spawn(async move {
                 while began.elapsed() < span {
-                    let number = next.fetch_add(1, Ordering::Relaxed) as usize % CERTIFICATES;
+                    let number = next.fetch_add(1, Ordering::Relaxed) % CERTIFICATES;
                     let kind = once(&client, address, &host(number)).await;
                     let count = if kind == expected { &done } else { &unexpected };
                     count.fetch_add(1, Ordering::Relaxed);

@@ -130,6 +130,7 @@ impl AdminTls {
             }
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&current) as Arc<_>);
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let clients = clients.iter().map(Client::of).collect::<Result<_, _>>()?;
         Ok(Self {

@@ -63,6 +63,8 @@ impl TlsSettings {
             .with_protocol_versions(self.versions)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(certified));
+        // Every suite that is spoken here is a good one; which of them is best is not for the weakest client to say.
+        config.ignore_client_order = true;
         config.ticketer = Arc::clone(&self.tickets);
         // Sessions are in tickets alone: nothing here grows with clients.
         config.session_storage = Arc::new(NoServerSessionStorage {});
