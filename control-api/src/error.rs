@@ -3,7 +3,7 @@
 //! [`PlaneError`] knows nothing of HTTP; the problem room turns it, in one exhaustive match, into the
 //! RFC 9457 [`Problem`] that clients see. Messages state what was wrong, with which value, and what is allowed.
 
-use edge_config::{Digest, HostPattern, KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{Digest, HostPattern, KeyId, ModuleName, RouteId, TenantName, VariableId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -55,6 +55,12 @@ pub enum PlaneError {
     /// No such publisher key.
     #[error("tenant `{tenant}` trusts no key `{kid}`")]
     KeyNotFound { tenant: TenantName, kid: KeyId },
+    /// No such variable.
+    #[error("tenant `{tenant}` has no variable `{variable}`")]
+    VariableNotFound {
+        tenant: TenantName,
+        variable: VariableId,
+    },
     /// No such job, or forgotten.
     #[error("there is no job `{job}`; finished jobs are kept for a while only")]
     JobNotFound { job: String },

@@ -20,6 +20,7 @@ pub use limits::{LIMIT_TABLE, LimitError, LimitOverrides, LimitRow, Limits, limi
 pub use names::{
     Digest, DigestError, HostPattern, HostPatternError, Hostname, HostnameError, KeyId, KeyIdError,
     LabelError, LabelKind, ModuleName, NodeName, OutboundPattern, OutboundPatternError, PathPrefix,
-    PathPrefixError, RouteId, RouteIdError, StoreName, StoreNameError, TenantName,
+    PathPrefixError, RouteId, RouteIdError, StoreName, StoreNameError, TenantName, VARIABLE_NAMES,
+    VariableId, VariableIdError, is_variable_name,
 };
 pub use quote::{Quoted, SHOWN_CHARS_MAX};

@@ -25,4 +25,5 @@ mod settings;
 mod statements;
 mod storage;
 mod tokens;
+mod variables;
 mod workers;

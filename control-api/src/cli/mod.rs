@@ -22,6 +22,7 @@ mod status;
 mod tenant;
 mod token;
 mod usage;
+mod variable;
 
 use std::process::ExitCode;
 
@@ -71,6 +72,9 @@ enum Command {
     /// Modules, their versions, uploads under way
     #[command(subcommand)]
     Module(module::Command),
+    /// Configuration and secrets that guests read
+    #[command(subcommand)]
+    Variable(variable::Command),
     /// Hostname and path to module
     #[command(subcommand)]
     Route(route::Command),
@@ -137,6 +141,7 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Key(command) => key::run(context, command).await,
         Command::Deploy(arguments) => deploy::run(context, arguments).await,
         Command::Module(command) => module::run(context, command).await,
+        Command::Variable(command) => variable::run(context, command).await,
         Command::Route(command) => route::run(context, command).await,
         Command::Usage(arguments) => usage::run(context, arguments).await,
         Command::Logs(arguments) => logs::run(context, arguments).await,

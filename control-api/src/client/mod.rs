@@ -11,6 +11,7 @@ mod request;
 mod routes;
 mod tenants;
 mod upload;
+mod variables;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

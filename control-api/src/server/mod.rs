@@ -23,6 +23,7 @@ mod reply;
 mod routes;
 mod tenants;
 mod upload;
+mod variables;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -168,6 +169,8 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(modules::version))
         .routes(routes!(modules::instances, modules::put_instances))
         .routes(routes!(grants::show, grants::put))
+        .routes(routes!(variables::list))
+        .routes(routes!(variables::show, variables::put, variables::delete))
         .routes(routes!(jobs::show))
         .routes(routes!(routes::list))
         .routes(routes!(routes::show, routes::put, routes::delete))

@@ -22,6 +22,7 @@ use crate::problem::MEDIA_TYPE;
         (name = "tenants", description = "Owners, and the isolation boundary"),
         (name = "keys", description = "Publishers whose signatures a tenant trusts"),
         (name = "modules", description = "Uploads, and what became of them"),
+        (name = "variables", description = "Configuration and secrets that guests read"),
         (name = "routes", description = "Hostname and path prefix to module")
     )
 )]

@@ -7,14 +7,18 @@ mod instances;
 mod module;
 mod node;
 mod route;
+mod secret;
 mod tenant;
+mod variable;
 
 pub use grants::*;
 pub use instances::*;
 pub use module::*;
 pub use node::*;
 pub use route::*;
+pub use secret::*;
 pub use tenant::*;
+pub use variable::*;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -96,6 +96,8 @@ pub struct Usage {
     pub routes: u64,
     /// Publisher keys trusted.
     pub publisher_keys: u64,
+    /// Variables set, those of its modules included.
+    pub variables: u64,
     /// Bytes of components kept (shared ones counted in full).
     pub component_bytes: u64,
     /// Log bytes dropped by the rate limit.

@@ -16,3 +16,4 @@ mod shapes;
 mod support;
 mod tokens;
 mod uploads;
+mod variables;

@@ -1,9 +1,10 @@
 //! Edits: the one form in which control state changes, towards the store and in memory.
 
-use edge_config::{KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{KeyId, ModuleName, RouteId, TenantName, VariableId};
 
 use super::grants;
 use super::state::{Affected, Module, PublisherKey, RouteTarget, State, TenantSettings};
+use super::variables::{self, Variable};
 use crate::store::{
     FloorRecord, Key, ModuleRecord, PublisherKeyRecord, Record, ReuseRecord, RouteRecord,
     TenantRecord, Transaction, VersionRecord,
@@ -17,7 +18,7 @@ pub(super) enum Edit {
         /// Boxed: much larger than what other edits carry.
         settings: Box<TenantSettings>,
     },
-    /// With its keys, modules and routes.
+    /// With its keys, modules, routes and variables.
     DeleteTenant {
         tenant: TenantName,
     },
@@ -35,6 +36,7 @@ pub(super) enum Edit {
         name: ModuleName,
         module: Module,
     },
+    /// With its variables.
     DeleteModule {
         tenant: TenantName,
         name: ModuleName,
@@ -58,6 +60,15 @@ pub(super) enum Edit {
     DeleteRoute {
         tenant: TenantName,
         id: RouteId,
+    },
+    PutVariable {
+        tenant: TenantName,
+        id: VariableId,
+        variable: Variable,
+    },
+    DeleteVariable {
+        tenant: TenantName,
+        id: VariableId,
     },
 }
 
@@ -98,7 +109,11 @@ pub(super) fn transaction(state: &State, edits: &[Edit]) -> Transaction {
                     .push(Record::Module(module_record(tenant, name, module)));
             }
             Edit::DeleteModule { tenant, name } => {
-                transaction.deletes.push(module_key(tenant, name))
+                transaction.deletes.push(module_key(tenant, name));
+                let kept = state.tenants.get(tenant);
+                let own = kept.into_iter().flat_map(|kept| kept.variables_of(name));
+                let own = own.map(|id| variable_key(tenant, id));
+                transaction.deletes.extend(own);
             }
             Edit::PutFloor {
                 tenant,
@@ -127,6 +142,17 @@ pub(super) fn transaction(state: &State, edits: &[Edit]) -> Transaction {
                 }));
             }
             Edit::DeleteRoute { id, .. } => transaction.deletes.push(route_key(id)),
+            Edit::PutVariable {
+                tenant,
+                id,
+                variable,
+            } => {
+                let record = variables::record(tenant, id, variable);
+                transaction.puts.push(Record::Variable(record));
+            }
+            Edit::DeleteVariable { tenant, id } => {
+                transaction.deletes.push(variable_key(tenant, id));
+            }
         }
     }
     transaction
@@ -153,12 +179,14 @@ pub(super) fn affected(state: &State, edits: &[Edit]) -> Vec<Affected> {
             Edit::PutRoute { tenant, id, .. } | Edit::DeleteRoute { tenant, id } => {
                 affected.push(Affected::Route(tenant.clone(), id.clone()));
             }
-            // Nothing is routed by keys and floors, and no route serves a module that goes.
+            // Nothing is routed by keys, floors and variables, and no route serves a module that goes.
             Edit::PutKey { .. }
             | Edit::DeleteKey { .. }
             | Edit::DeleteModule { .. }
             | Edit::PutFloor { .. }
-            | Edit::DeleteFloor { .. } => {}
+            | Edit::DeleteFloor { .. }
+            | Edit::PutVariable { .. }
+            | Edit::DeleteVariable { .. } => {}
         }
     }
     affected
@@ -166,6 +194,10 @@ pub(super) fn affected(state: &State, edits: &[Edit]) -> Vec<Affected> {
 
 fn delete_tenant(state: &State, tenant: &TenantName, deletes: &mut Vec<Key>) {
     let name = tenant.to_string();
+    if let Some(kept) = state.tenants.get(tenant) {
+        let variables = kept.variables.keys();
+        deletes.extend(variables.map(|id| variable_key(tenant, id)));
+    }
     if let Some(tenant) = state.tenants.get(tenant) {
         deletes.extend(tenant.keys.keys().map(|kid| Key::PublisherKey {
             tenant: name.clone(),
@@ -184,6 +216,13 @@ fn module_key(tenant: &TenantName, module: &ModuleName) -> Key {
     Key::Module {
         tenant: tenant.to_string(),
         module: module.to_string(),
+    }
+}
+
+fn variable_key(tenant: &TenantName, id: &VariableId) -> Key {
+    Key::Variable {
+        tenant: tenant.to_string(),
+        variable: id.to_string(),
     }
 }
 

@@ -27,6 +27,8 @@ mod state;
 mod supervise;
 mod supply;
 mod upload;
+mod variables;
+mod vault;
 mod views;
 
 use std::collections::HashMap;
@@ -55,6 +57,7 @@ use places::UploadPlaces;
 use state::{NameArtifacts, State};
 
 use supervise::Supervisor;
+use vault::Vault;
 
 pub use node::{Node, NodeError, Started};
 pub use plane::plane;
@@ -97,6 +100,8 @@ pub struct Control {
     logs: LogRings,
     /// What guests keep.
     storage: Storage,
+    /// What secrets among variables are sealed in.
+    secrets: Vault,
     collect: Notify,
     tracker: TaskTracker,
 }

@@ -23,7 +23,7 @@ use super::places::UploadPlaces;
 use super::restore::{RestoreError, restore};
 use super::sockets::{ListenError, Listeners};
 use super::supervise::{Backoff, Supervisor};
-use super::{Control, plane};
+use super::{Control, plane, variables};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
@@ -74,8 +74,8 @@ pub enum NodeError {
     /// Components cannot be kept.
     #[error("the folder of components cannot be used")]
     Blobs(#[from] BlobError),
-    /// The key that authenticates artifacts is not usable.
-    #[error("the key of artifacts cannot be used")]
+    /// A key of the node's own making is not usable.
+    #[error("a key of this node cannot be used")]
     Key(#[from] KeyError),
     /// The engine does not fit the box.
     #[error("the instances do not fit this box")]
@@ -153,6 +153,8 @@ impl Node {
         let compat = CompatHash::for_shape(&shape).map_err(NodeError::Engine)?;
         let keys = data.join("keys");
         make_private_dir(&keys)?;
+        let secrets = variables::vault(&keys)?;
+        variables::report_locked(&state, &secrets);
         let bounds = CacheBounds {
             total_bytes_max: ARTIFACTS_BYTES_MAX,
             artifact_bytes_max: u64::from(config.compile.artifact_mib_max) << 20,
@@ -218,6 +220,7 @@ impl Node {
             crashes: std::sync::Mutex::default(),
             logs: LogRings::new(std::time::SystemTime::now(), shutdown.clone()),
             storage: Storage::at(data.join("storage")),
+            secrets,
             collect: Notify::new(),
             tracker: TaskTracker::new(),
             config,

@@ -8,9 +8,9 @@ use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, Uploa
 use control_api::view::{
     AuditEntry, Grants, InstanceUse, Job, Module, ModuleVersion, NodeState, NodeStatus, Page,
     PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite,
-    Tenant, TenantWrite, UploadDryRun, Usage, Written,
+    Tenant, TenantWrite, UploadDryRun, Usage, Variable, VariableWrite, Written,
 };
-use edge_config::{HostPattern, KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{HostPattern, KeyId, ModuleName, RouteId, TenantName, VariableId};
 
 use super::Control;
 use super::change::{Plan, check, revised};
@@ -245,6 +245,7 @@ impl ControlPlane for Control {
             modules: found.modules.len() as u64,
             routes: found.routes.len() as u64,
             publisher_keys: found.keys.len() as u64,
+            variables: found.variables.len() as u64,
             component_bytes: versions.map(|version| version.component_bytes).sum(),
             log_bytes_dropped: totals.log_bytes_dropped,
             worker_crashes: self.worker_crashes(tenant),
@@ -358,6 +359,45 @@ impl ControlPlane for Control {
         })
         .await?;
         Ok(())
+    }
+
+    async fn variables(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Variable>, PlaneError> {
+        self.list_variables(tenant, &page)
+    }
+
+    async fn variable(
+        &self,
+        tenant: &TenantName,
+        variable: &VariableId,
+    ) -> Result<Revised<Variable>, PlaneError> {
+        self.show_variable(tenant, variable)
+    }
+
+    async fn put_variable(
+        &self,
+        tenant: &TenantName,
+        variable: &VariableId,
+        write: VariableWrite,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Variable>, Written), PlaneError> {
+        self.set_variable(tenant, variable, write, precondition, &caller)
+            .await
+    }
+
+    async fn delete_variable(
+        &self,
+        tenant: &TenantName,
+        variable: &VariableId,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(), PlaneError> {
+        self.forget_variable(tenant, variable, precondition, &caller)
+            .await
     }
 
     async fn upload(
@@ -709,7 +749,7 @@ pub(super) fn room(
 
 /// One page of a map, in its order.
 /// A page of what comes in order of its keys.
-fn paged<'a, K, V, T>(
+pub(super) fn paged<'a, K, V, T>(
     all: impl Iterator<Item = (&'a K, &'a V)>,
     page: &PageRequest,
     view: impl Fn(&K, &V) -> T,

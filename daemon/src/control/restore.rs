@@ -8,6 +8,7 @@ use edge_config::{LimitOverrides, Limits, RouteId};
 use super::edit::Edit;
 use super::grants;
 use super::state::{Module, PublisherKey, RouteTarget, State, TenantSettings, Version};
+use super::variables;
 use crate::link::{Reuse, World};
 use crate::store::{ModuleRecord, Snapshot, TenantRecord, VersionRecord};
 
@@ -15,9 +16,9 @@ use crate::store::{ModuleRecord, Snapshot, TenantRecord, VersionRecord};
 #[derive(Debug, thiserror::Error)]
 #[error("the store holds {what} `{value}`, which is not one: {why}")]
 pub struct RestoreError {
-    what: &'static str,
-    value: String,
-    why: String,
+    pub(super) what: &'static str,
+    pub(super) value: String,
+    pub(super) why: String,
 }
 
 /// Builds the state from what the store loaded.
@@ -73,6 +74,10 @@ pub(super) fn restore(snapshot: Snapshot, defaults: Limits) -> Result<State, Res
                 version: route.version,
             },
         };
+        state.apply(record.revision, vec![edit]);
+    }
+    for record in snapshot.variables {
+        let edit = variables::restored(record.record)?;
         state.apply(record.revision, vec![edit]);
     }
     for record in snapshot.floors {

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use edge_config::{
-    Digest, HostPattern, KeyId, LimitOverrides, Limits, ModuleName, PathPrefix, RouteId, TenantName,
+    Digest, HostPattern, KeyId, LimitOverrides, Limits, ModuleName, PathPrefix, RouteId,
+    TenantName, VariableId,
 };
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use control_api::view::Grants;
 
 use super::edit::Edit;
 use super::grants;
+use super::variables::Variable;
 use crate::artifact::inspect::Inspection;
 use crate::link::{ModuleTarget, Reuse, TableChange, TenantLimits, World};
 
@@ -52,6 +54,7 @@ pub(super) struct Tenant {
     pub(super) keys: LiteMap<KeyId, Revised<PublisherKey>>,
     pub(super) modules: LiteMap<ModuleName, Revised<Module>>,
     pub(super) routes: LiteMap<RouteId, Revised<RouteTarget>>,
+    pub(super) variables: LiteMap<VariableId, Revised<Variable>>,
 }
 
 /// What the operator set for a tenant.
@@ -155,6 +158,7 @@ impl Tenant {
             keys: LiteMap::new(),
             modules: LiteMap::new(),
             routes: LiteMap::new(),
+            variables: LiteMap::new(),
         }
     }
 
@@ -208,6 +212,13 @@ impl Tenant {
         let module = &self.modules.get(&target.module)?.value;
         let version = module.version(target.version.unwrap_or(module.active_version))?;
         Some((module, version))
+    }
+
+    /// The variables that are a module's own.
+    pub(super) fn variables_of(&self, module: &ModuleName) -> impl Iterator<Item = &VariableId> {
+        self.variables
+            .keys()
+            .filter(move |id| id.module() == Some(module.as_ref()))
     }
 
     /// Routes that serve a module, optionally only those that pin one of its versions.
@@ -389,10 +400,11 @@ impl State {
                 }
             }
             Edit::DeleteModule { tenant, name } => {
-                let before = self
-                    .tenants
-                    .get_mut(&tenant)
-                    .and_then(|tenant| tenant.modules.remove(&name));
+                let before = self.tenants.get_mut(&tenant).and_then(|tenant| {
+                    let own = |id: &VariableId| id.module() == Some(name.as_ref());
+                    tenant.variables.retain(|id, _| !own(id));
+                    tenant.modules.remove(&name)
+                });
                 if let Some(before) = before {
                     self.release_components(&before.value);
                 }
@@ -423,6 +435,21 @@ impl State {
                     .and_then(|tenant| tenant.routes.remove(&id));
                 if gone.is_some() {
                     self.release_host(id.host());
+                }
+            }
+            Edit::PutVariable {
+                tenant,
+                id,
+                variable,
+            } => {
+                if let Some(tenant) = self.tenants.get_mut(&tenant) {
+                    let value = variable;
+                    tenant.variables.insert(id, Revised { revision, value });
+                }
+            }
+            Edit::DeleteVariable { tenant, id } => {
+                if let Some(tenant) = self.tenants.get_mut(&tenant) {
+                    tenant.variables.remove(&id);
                 }
             }
             Edit::PutFloor {

@@ -64,7 +64,7 @@ pub use error::StoreError;
 pub use key::{Key, KeyError};
 pub use record::{
     AuditRecord, FloorRecord, GrantsRecord, ModuleRecord, PublisherKeyRecord, Record, RecordError,
-    ReuseRecord, Revised, RouteRecord, TenantRecord, VersionRecord,
+    ReuseRecord, Revised, RouteRecord, TenantRecord, VariableRecord, VersionRecord,
 };
 pub use recover::Recovery;
 

@@ -27,6 +27,7 @@ use edge_config::Digest;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
+pub(crate) use key::KeyFile;
 pub use key::{ArtifactKey, KeyError};
 pub(crate) use trailer::TRAILER_BYTES;
 

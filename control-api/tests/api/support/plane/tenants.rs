@@ -51,6 +51,8 @@ impl State {
             modules: BTreeMap::new(),
             highest: BTreeMap::new(),
             routes: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            values: BTreeMap::new(),
             lines: Vec::new(),
             live: broadcast::channel(64).0,
         });
@@ -77,6 +79,7 @@ impl State {
             modules: owner.modules.len() as u64,
             routes: owner.routes.len() as u64,
             publisher_keys: owner.keys.len() as u64,
+            variables: owner.variables.len() as u64,
             limits: owner.limits()?,
             refusals: BTreeMap::from([("deadline".to_owned(), 2)]),
             ..Usage::default()
