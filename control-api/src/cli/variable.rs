@@ -13,6 +13,9 @@ use super::failure::Failure;
 use super::output::{date, facts, table};
 use crate::view::{Precondition, SecretText, VARIABLE_BYTES_MAX, Variable, VariableWrite};
 
+/// Most characters of a value in a list.
+const CHARACTERS_SHOWN_MAX: usize = 60;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Set a variable; guests read it from their next call on
@@ -90,7 +93,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
             context.show(&variables, || {
                 let rows: Vec<_> = variables
                     .iter()
-                    .map(|one| [one.id.to_string(), value(one), date(one.changed_at)])
+                    .map(|one| [one.id.to_string(), cut(value(one)), date(one.changed_at)])
                     .collect();
                 table(["VARIABLE", "VALUE", "CHANGED"], &rows)
             })
@@ -122,6 +125,15 @@ fn value(variable: &Variable) -> String {
         Some(value) => format!("{value:?}"),
         None => "(secret)".to_owned(),
     }
+}
+
+/// What of a value a table has room for.
+fn cut(mut value: String) -> String {
+    if let Some((end, _)) = value.char_indices().nth(CHARACTERS_SHOWN_MAX) {
+        value.truncate(end);
+        value.push('…');
+    }
+    value
 }
 
 /// The text of a file or of standard input, without a line end at its end.

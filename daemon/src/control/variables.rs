@@ -17,7 +17,6 @@ use super::vault::Vault;
 use super::{Control, internal};
 use crate::artifact::cache::{KeyError, KeyFile};
 use crate::link::services::{Fault, Given};
-use crate::logging;
 use crate::store::VariableRecord;
 
 /// The key of secrets.
@@ -26,6 +25,9 @@ const KEY_FILE: KeyFile = KeyFile {
     unfinished: "variables.key.new",
     lost: "the secrets among variables must then be set again, since they cannot be read without it",
 };
+
+/// Most secrets that cannot be read which the log has by name.
+const LOCKED_NAMED_MAX: usize = 100;
 
 /// A variable as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,14 +55,26 @@ pub(super) fn vault(keys_dir: &Path) -> Result<Vault, KeyError> {
 
 /// Says in the log which secrets no guest can read: their key was lost or replaced.
 pub(super) fn report_locked(state: &State, vault: &Vault) {
+    let mut locked = 0_usize;
     for (tenant, kept) in &state.tenants {
         for (id, variable) in &kept.variables {
-            if let Value::Sealed(sealed) = &variable.value.value
-                && let Err(error) = vault.open(&[tenant.as_ref(), id.as_str()], sealed)
-            {
+            let Value::Sealed(sealed) = &variable.value.value else {
+                continue;
+            };
+            let Err(error) = vault.open(&[tenant.as_ref(), id.as_str()], sealed) else {
+                continue;
+            };
+            locked += 1;
+            if locked <= LOCKED_NAMED_MAX {
                 tracing::error!(%tenant, variable = %id, %error, "a secret cannot be read: set it again");
             }
         }
+    }
+    if locked > LOCKED_NAMED_MAX {
+        tracing::error!(
+            locked,
+            "these are all secrets that cannot be read: set them again"
+        );
     }
 }
 
@@ -170,26 +184,8 @@ impl Control {
         module: &str,
         name: &str,
     ) -> Result<Given, Fault> {
-        let none = || Fault::NoSuch(format!("there is no variable {name:?}"));
-        let state = self.read();
-        let kept = state.tenants.get(tenant).ok_or_else(none)?;
-        // By any other name a guest would name another module's.
-        if !is_variable_name(name) {
-            return Err(none());
-        }
-        let own = format!("{module}/{name}");
-        let id = if kept.variables.get(&*own).is_some() {
-            &own
-        } else {
-            name
-        };
-        let variable = kept.variables.get(id).ok_or_else(none)?;
-        if id == name && !granted(kept, module).any(|granted| granted == name) {
-            return Err(Fault::Denied(format!(
-                "the variable {name:?} was not granted to module {module:?}"
-            )));
-        }
-        self.opened(tenant, id, &variable.value).map(Given::Text)
+        let (id, variable) = found_for(&self.read(), tenant, module, name)?;
+        self.opened(tenant, &id, variable).map(Given::Text)
     }
 
     /// All that a module's guests may read, by name.
@@ -197,46 +193,78 @@ impl Control {
     /// # Errors
     /// [`Fault::Unavailable`] for a secret that does not open: what is left out would be taken for absent.
     pub(super) fn variables_for(&self, tenant: &str, module: &str) -> Result<Given, Fault> {
-        let state = self.read();
-        let mut all = BTreeMap::new();
-        if let Some(kept) = state.tenants.get(tenant) {
-            let granted: Vec<_> = granted(kept, module).collect();
-            // Those of the tenant first: the module's own take their places.
-            for own in [false, true] {
-                for (id, variable) in &kept.variables {
-                    let reads = match id.module() {
-                        Some(of) => own && of == module,
-                        None => !own && granted.contains(&id.name()),
-                    };
-                    if reads {
-                        all.insert(id.name(), (id, variable));
-                    }
-                }
-            }
-        }
+        let all = all_for(&self.read(), tenant, module);
         all.into_iter()
-            .map(|(name, (id, variable))| {
-                let value = self.opened(tenant, id.as_str(), &variable.value)?;
-                Ok((name.to_owned(), value))
-            })
+            .map(|(name, (id, variable))| Ok((name, self.opened(tenant, &id, variable)?)))
             .collect::<Result<_, _>>()
             .map(Given::Variables)
     }
 
-    fn opened(&self, tenant: &str, id: &str, variable: &Variable) -> Result<String, Fault> {
-        let sealed = match &variable.value {
-            Value::Plain(text) => return Ok(text.to_string()),
+    /// Opens a secret, which takes some microseconds: not while the state is held. It is not logged here where that fails,
+    /// since guests may ask without end: [`report_locked`] has said so.
+    fn opened(&self, tenant: &str, id: &VariableId, variable: Variable) -> Result<String, Fault> {
+        let sealed = match variable.value {
+            Value::Plain(text) => return Ok(text.into()),
             Value::Sealed(sealed) => sealed,
         };
-        let opened = self.secrets.open(&[tenant, id], sealed).map_err(|error| {
-            let error = logging::chain(&error);
-            tracing::error!(tenant, variable = id, error, "a secret cannot be read");
-            Fault::Unavailable(format!("the secret {id:?} cannot be read"))
-        })?;
+        let unreadable = || Fault::Unavailable(format!("the secret \"{id}\" cannot be read"));
+        let opened = self.secrets.open(&[tenant, id.as_str()], &sealed);
+        let opened = opened.map_err(|_| unreadable())?;
         // What was sealed is text.
-        String::from_utf8(opened.to_vec())
-            .map_err(|_| Fault::Unavailable(format!("the secret {id:?} is no text")))
+        String::from_utf8(opened.to_vec()).map_err(|_| unreadable())
     }
+}
+
+fn found_for(
+    state: &State,
+    tenant: &str,
+    module: &str,
+    name: &str,
+) -> Result<(VariableId, Variable), Fault> {
+    let none = || Fault::NoSuch(format!("there is no variable {name:?}"));
+    let kept = state.tenants.get(tenant).ok_or_else(none)?;
+    // A name with a `/` would be that of another module's.
+    if !is_variable_name(name) {
+        return Err(none());
+    }
+    let of = |id: &str| {
+        let id: VariableId = id.parse().ok()?;
+        let variable = kept.variables.get(&id)?.value.clone();
+        Some((id, variable))
+    };
+    if let Some(own) = of(&format!("{module}/{name}")) {
+        return Ok(own);
+    }
+    let tenants = of(name).ok_or_else(none)?;
+    if granted(kept, module).any(|granted| granted == name) {
+        Ok(tenants)
+    } else {
+        Err(Fault::Denied(format!(
+            "the variable {name:?} was not granted to module {module:?}"
+        )))
+    }
+}
+
+fn all_for(state: &State, tenant: &str, module: &str) -> BTreeMap<String, (VariableId, Variable)> {
+    let mut all = BTreeMap::new();
+    let Some(kept) = state.tenants.get(tenant) else {
+        return all;
+    };
+    let granted: Vec<_> = granted(kept, module).collect();
+    let tenants = |id: &VariableId| id.module().is_none() && granted.contains(&id.name());
+    let own = |id: &VariableId| id.module() == Some(module);
+    // Those of the tenant first: the module's own take their places.
+    let ids = kept.variables.keys();
+    for id in ids
+        .clone()
+        .filter(|id| tenants(id))
+        .chain(ids.filter(|id| own(id)))
+    {
+        if let Some(variable) = kept.variables.get(id) {
+            all.insert(id.name().to_owned(), (id.clone(), variable.value.clone()));
+        }
+    }
+    all
 }
 
 /// The tenant's variables that a module was granted.
