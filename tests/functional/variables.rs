@@ -95,47 +95,48 @@ fn a_guest_reads_its_modules_own_and_the_tenants_that_it_was_granted() {
     });
 }
 
+/// One guest has the draft of 2024-09-27, the other the release candidate.
 #[test]
-fn wasi_config_gives_one_and_all_of_what_a_guest_may_read() {
+fn wasi_config_gives_one_and_all_of_what_a_guest_may_read_in_both_drafts() {
     run(async {
         let edge = NODE.edge().await;
-        let acme = edge.tenant("configured").await;
-        acme.guest("spin5-keeps").await;
-        let asked =
-            async |rest: &str| told(&edge, &format!("spin5-keeps.configured.test{rest}")).await;
-        assert_eq!(asked("/configs").await.as_deref(), Ok(""));
-        assert_eq!(asked("/config?key=a").await, Err("none".to_owned()));
-        for (id, write) in [
-            ("a", plain("the tenant's")),
-            ("b", plain("the tenant's, which the module's own hides")),
-            ("c", plain("not granted")),
-            ("spin5-keeps/b", secret(SECRET)),
-            ("spin5-keeps/d", plain("")),
-        ] {
-            acme.variable(id, write).await.unwrap();
-        }
-        acme.grants("spin5-keeps", json!({"variables": ["a", "b", "absent"]}))
-            .await
-            .unwrap();
-        let all = format!("a=the tenant's\nb={SECRET}\nd=");
-        assert_eq!(asked("/configs").await, Ok(all));
-        assert_eq!(asked("/config?key=a").await.as_deref(), Ok("the tenant's"));
-        assert_eq!(asked("/config?key=b").await.as_deref(), Ok(SECRET));
-        assert_eq!(asked("/config?key=d").await.as_deref(), Ok(""));
-        // What no variable can be called is absent, and no error.
-        for key in ["absent", "", "No.Name", "spin5-keeps/b"] {
-            let said = asked(&format!("/config?key={key}")).await;
-            assert_eq!(said, Err("none".to_owned()), "{key}");
-        }
-        let said = asked("/config?key=c").await.unwrap_err();
-        assert!(
-            said.contains("Upstream") && said.contains("was not granted"),
-            "{said}"
-        );
-        acme.limit(json!({"key_value_calls_per_s_max": 0})).await;
-        for rest in ["/configs", "/config?key=a", "/variable?key=a"] {
-            let said = asked(rest).await.unwrap_err();
-            assert!(said.contains("more calls for variables than"), "{said}");
+        for (name, guest) in ["draft", "candidate"].into_iter().zip(GUESTS) {
+            let acme = edge.tenant(name).await;
+            acme.guest(guest).await;
+            let asked = async |rest: &str| told(&edge, &format!("{guest}.{name}.test{rest}")).await;
+            assert_eq!(asked("/configs").await.as_deref(), Ok(""));
+            assert_eq!(asked("/config?key=a").await, Err("none".to_owned()));
+            for (id, write) in [
+                ("a", plain("the tenant's")),
+                ("b", plain("the tenant's, which the module's own hides")),
+                ("c", plain("not granted")),
+                (&*format!("{guest}/b"), secret(SECRET)),
+                (&*format!("{guest}/d"), plain("")),
+            ] {
+                acme.variable(id, write).await.unwrap();
+            }
+            let granted = json!({"variables": ["a", "b", "absent"]});
+            acme.grants(guest, granted).await.unwrap();
+            let all = format!("a=the tenant's\nb={SECRET}\nd=");
+            assert_eq!(asked("/configs").await, Ok(all));
+            assert_eq!(asked("/config?key=a").await.as_deref(), Ok("the tenant's"));
+            assert_eq!(asked("/config?key=b").await.as_deref(), Ok(SECRET));
+            assert_eq!(asked("/config?key=d").await.as_deref(), Ok(""));
+            // What no variable can be called is absent, and no error.
+            for key in ["absent", "", "No.Name", &format!("{guest}/b")] {
+                let said = asked(&format!("/config?key={key}")).await;
+                assert_eq!(said, Err("none".to_owned()), "{key}");
+            }
+            let said = asked("/config?key=c").await.unwrap_err();
+            assert!(
+                said.contains("Upstream") && said.contains("was not granted"),
+                "{said}"
+            );
+            acme.limit(json!({"key_value_calls_per_s_max": 0})).await;
+            for rest in ["/configs", "/config?key=a", "/variable?key=a"] {
+                let said = asked(rest).await.unwrap_err();
+                assert!(said.contains("more calls for variables than"), "{said}");
+            }
         }
     });
 }
