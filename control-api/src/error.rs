@@ -3,7 +3,9 @@
 //! [`PlaneError`] knows nothing of HTTP; the problem room turns it, in one exhaustive match, into the
 //! RFC 9457 [`Problem`] that clients see. Messages state what was wrong, with which value, and what is allowed.
 
-use edge_config::{Digest, HostPattern, KeyId, ModuleName, RouteId, TenantName, VariableId};
+use edge_config::{
+    Digest, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -60,6 +62,12 @@ pub enum PlaneError {
     VariableNotFound {
         tenant: TenantName,
         variable: VariableId,
+    },
+    /// No such key in a store.
+    #[error("store `{store}` of tenant `{tenant}` has no such key")]
+    StoreKeyNotFound {
+        tenant: TenantName,
+        store: StoreName,
     },
     /// No such job, or forgotten.
     #[error("there is no job `{job}`; finished jobs are kept for a while only")]

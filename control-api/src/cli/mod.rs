@@ -18,7 +18,9 @@ mod node;
 mod output;
 mod progress;
 mod route;
+mod spin;
 mod status;
+mod store;
 mod tenant;
 mod token;
 mod usage;
@@ -67,6 +69,9 @@ enum Command {
     /// Whose signatures a tenant trusts
     #[command(subcommand)]
     Key(key::Command),
+    /// What guests keep in key-value stores
+    #[command(subcommand)]
+    Store(store::Command),
     /// Sign a component, upload it, route a hostname to it
     Deploy(deploy::Arguments),
     /// Modules, their versions, uploads under way
@@ -139,6 +144,7 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Tenant(command) => tenant::run(context, command).await,
         Command::Key(command) => key::run(context, command).await,
+        Command::Store(command) => store::run(context, command).await,
         Command::Deploy(arguments) => deploy::run(context, arguments).await,
         Command::Module(command) => module::run(context, command).await,
         Command::Variable(command) => variable::run(context, command).await,

@@ -85,6 +85,8 @@ kinds! {
         "The tenant trusts no key of this id.";
     VariableNotFound NOT_FOUND "variable-not-found" "No such variable"
         "The tenant has no variable of this id.";
+    StoreKeyNotFound NOT_FOUND "store-key-not-found" "No such key in the store"
+        "The tenant's key-value store of this name has no such key, or there is no such store.";
     JobNotFound NOT_FOUND "job-not-found" "No such job"
         "There is no such job; finished ones are kept for a while only.";
 

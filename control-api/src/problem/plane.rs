@@ -17,6 +17,7 @@ impl From<&PlaneError> for Answer {
             E::RouteNotFound { .. } => answer(Kind::RouteNotFound),
             E::KeyNotFound { .. } => answer(Kind::KeyNotFound),
             E::VariableNotFound { .. } => answer(Kind::VariableNotFound),
+            E::StoreKeyNotFound { .. } => answer(Kind::StoreKeyNotFound),
             E::JobNotFound { .. } => answer(Kind::JobNotFound),
 
             E::RevisionMismatch { current, .. } => {

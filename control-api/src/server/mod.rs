@@ -21,6 +21,7 @@ mod node;
 mod openapi;
 mod reply;
 mod routes;
+mod stores;
 mod tenants;
 mod upload;
 mod variables;
@@ -171,6 +172,8 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(grants::show, grants::put))
         .routes(routes!(variables::list))
         .routes(routes!(variables::show, variables::put, variables::delete))
+        .routes(routes!(stores::list))
+        .routes(routes!(stores::show, stores::put, stores::delete))
         .routes(routes!(jobs::show))
         .routes(routes!(routes::list))
         .routes(routes!(routes::show, routes::put, routes::delete))

@@ -8,6 +8,7 @@ mod module;
 mod node;
 mod route;
 mod secret;
+mod stores;
 mod tenant;
 mod variable;
 
@@ -17,6 +18,7 @@ pub use module::*;
 pub use node::*;
 pub use route::*;
 pub use secret::*;
+pub use stores::*;
 pub use tenant::*;
 pub use variable::*;
 

@@ -39,6 +39,10 @@ const ACCESS: &[(&str, &[&str])] = &[
     ("put_module_grants", OWNER),
     ("get_module_instances", WORK),
     ("put_module_instances", DEPLOY),
+    ("list_store_keys", OWNER),
+    ("get_store_value", OWNER),
+    ("put_store_value", OWNER),
+    ("delete_store_value", OWNER),
     ("get_module_version", WORK),
     ("get_job", WORK),
     ("list_variables", SETTINGS),
@@ -92,6 +96,8 @@ fn fill(path: &str, tenant: &str, kid: &str) -> String {
         .replace("{kid}", kid)
         .replace("{module}", "hello")
         .replace("{version}", "1")
+        .replace("{store}", "default")
+        .replace("{key}", "visits")
         .replace("{job}", "job-1")
         .replace("{variable}", "greeting")
         .replace("{route}", "hello.localhost%2F");

@@ -100,8 +100,11 @@ pub(super) fn unexpected<T>(given: &Given) -> Result<T, Fault> {
     )))
 }
 
-/// All keys of a store, page by page.
-async fn all_keys(capabilities: &Capabilities, store: &str) -> Result<Vec<String>, Fault> {
+/// All keys of a store, page by page; the node bounds how many there can be.
+pub(super) async fn all_keys(
+    capabilities: &Capabilities,
+    store: &str,
+) -> Result<Vec<String>, Fault> {
     let mut keys: Vec<String> = Vec::new();
     loop {
         let op = StoreOp::Keys {
@@ -122,26 +125,24 @@ async fn all_keys(capabilities: &Capabilities, store: &str) -> Result<Vec<String
     }
 }
 
-/// A call of an open store, for either version.
-async fn call(capabilities: &Capabilities, store: &str, op: StoreOp) -> Result<Given, Fault> {
-    capabilities.store(store, op).await
-}
-
-fn value(given: Given) -> Result<Option<Vec<u8>>, Fault> {
+/// A value, where there is one.
+pub(super) fn value(given: Given) -> Result<Option<Vec<u8>>, Fault> {
     match given {
         Given::Value(value) => Ok(value),
         given => unexpected(&given),
     }
 }
 
-fn flag(given: Given) -> Result<bool, Fault> {
+/// Whether.
+pub(super) fn flag(given: Given) -> Result<bool, Fault> {
     match given {
         Given::Flag(flag) => Ok(flag),
         given => unexpected(&given),
     }
 }
 
-fn done(given: Given) -> Result<(), Fault> {
+/// That it is done.
+pub(super) fn done(given: Given) -> Result<(), Fault> {
     match given {
         Given::Done => Ok(()),
         given => unexpected(&given),
@@ -202,7 +203,7 @@ impl of2::HostStore for &mut GuestState {
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, of2::Error>> {
         let name = name(self, &store)?;
-        let given = call(&self.capabilities, &name, StoreOp::Get(key)).await;
+        let given = self.capabilities.store(&name, StoreOp::Get(key)).await;
         Ok(given.and_then(value).map_err(Into::into))
     }
 
@@ -214,7 +215,7 @@ impl of2::HostStore for &mut GuestState {
     ) -> wasmtime::Result<Result<(), of2::Error>> {
         let name = name(self, &store)?;
         let op = StoreOp::Set(vec![(key, value)]);
-        let given = call(&self.capabilities, &name, op).await;
+        let given = self.capabilities.store(&name, op).await;
         Ok(given.and_then(done).map_err(Into::into))
     }
 
@@ -224,7 +225,10 @@ impl of2::HostStore for &mut GuestState {
         key: String,
     ) -> wasmtime::Result<Result<(), of2::Error>> {
         let name = name(self, &store)?;
-        let given = call(&self.capabilities, &name, StoreOp::Delete(vec![key])).await;
+        let given = self
+            .capabilities
+            .store(&name, StoreOp::Delete(vec![key]))
+            .await;
         Ok(given.and_then(done).map_err(Into::into))
     }
 
@@ -234,7 +238,7 @@ impl of2::HostStore for &mut GuestState {
         key: String,
     ) -> wasmtime::Result<Result<bool, of2::Error>> {
         let name = name(self, &store)?;
-        let given = call(&self.capabilities, &name, StoreOp::Exists(key)).await;
+        let given = self.capabilities.store(&name, StoreOp::Exists(key)).await;
         Ok(given.and_then(flag).map_err(Into::into))
     }
 
@@ -282,7 +286,7 @@ impl<T: Send> of3::HostStoreWithStore<T> for Guest {
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, of3::Error>> {
         let (capabilities, name) = found(accessor, &store)?;
-        let given = call(&capabilities, &name, StoreOp::Get(key)).await;
+        let given = capabilities.store(&name, StoreOp::Get(key)).await;
         Ok(given.and_then(value).map_err(Into::into))
     }
 
@@ -294,7 +298,7 @@ impl<T: Send> of3::HostStoreWithStore<T> for Guest {
     ) -> wasmtime::Result<Result<(), of3::Error>> {
         let (capabilities, name) = found(accessor, &store)?;
         let op = StoreOp::Set(vec![(key, value)]);
-        let given = call(&capabilities, &name, op).await;
+        let given = capabilities.store(&name, op).await;
         Ok(given.and_then(done).map_err(Into::into))
     }
 
@@ -304,7 +308,7 @@ impl<T: Send> of3::HostStoreWithStore<T> for Guest {
         key: String,
     ) -> wasmtime::Result<Result<(), of3::Error>> {
         let (capabilities, name) = found(accessor, &store)?;
-        let given = call(&capabilities, &name, StoreOp::Delete(vec![key])).await;
+        let given = capabilities.store(&name, StoreOp::Delete(vec![key])).await;
         Ok(given.and_then(done).map_err(Into::into))
     }
 
@@ -314,7 +318,7 @@ impl<T: Send> of3::HostStoreWithStore<T> for Guest {
         key: String,
     ) -> wasmtime::Result<Result<bool, of3::Error>> {
         let (capabilities, name) = found(accessor, &store)?;
-        let given = call(&capabilities, &name, StoreOp::Exists(key)).await;
+        let given = capabilities.store(&name, StoreOp::Exists(key)).await;
         Ok(given.and_then(flag).map_err(Into::into))
     }
 

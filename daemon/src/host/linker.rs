@@ -7,7 +7,7 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
 use super::state::GuestState;
-use super::{config, key_value, variables};
+use super::{config, key_value, variables, wasi_keyvalue};
 
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
@@ -48,6 +48,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     key_value::add_to_linker(l)?;
     variables::add_to_linker(l)?;
     config::add_to_linker(l)?;
+    wasi_keyvalue::add_to_linker(l)?;
     Ok(linker)
 }
 
@@ -77,13 +78,19 @@ fn version_in(version: &str, line: &str) -> bool {
 }
 
 /// What is offered in one version only: pre-releases, and packages that have seen no other.
-const OFFERED_EXACTLY: [&str; 6] = [
+const OFFERED_EXACTLY: [&str; 12] = [
     "fermyon:spin/key-value@2.0.0",
     "fermyon:spin/variables@2.0.0",
     "spin:key-value/key-value@3.0.0",
     "spin:variables/variables@3.0.0",
     "wasi:config/store@0.2.0-draft-2024-09-27",
     "wasi:config/store@0.2.0-rc.1",
+    "wasi:keyvalue/atomics@0.2.0-draft",
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+    "wasi:keyvalue/batch@0.2.0-draft",
+    "wasi:keyvalue/batch@0.2.0-draft2",
+    "wasi:keyvalue/store@0.2.0-draft",
+    "wasi:keyvalue/store@0.2.0-draft2",
 ];
 
 /// What [`linker`] defines; a test holds the two together.

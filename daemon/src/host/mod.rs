@@ -16,6 +16,7 @@ mod stdio;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod wasi_keyvalue;
 
 pub use capabilities::Capabilities;
 pub use clock::ClockResolution;

@@ -118,6 +118,7 @@ impl From<&PlaneError> for UploadEnd {
             | E::RouteNotFound { .. }
             | E::KeyNotFound { .. }
             | E::VariableNotFound { .. }
+            | E::StoreKeyNotFound { .. }
             | E::JobNotFound { .. }
             | E::RevisionMismatch { .. }
             | E::RevisionOfNothing { .. }

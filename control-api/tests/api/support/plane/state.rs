@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use control_api::error::PlaneError;
 use control_api::plane::Caller;
 use control_api::view::*;
-use edge_config::{KeyId, Limits, ModuleName, RouteId, TenantName, VariableId};
+use edge_config::{KeyId, Limits, ModuleName, RouteId, StoreName, TenantName, VariableId};
 use tokio::sync::broadcast;
 
 use super::uploads::Pending;
@@ -32,6 +33,7 @@ pub(super) struct Owner {
     pub(super) variables: BTreeMap<VariableId, Revised<Variable>>,
     /// What guests would read; of secrets, a node keeps it encrypted.
     pub(super) values: BTreeMap<VariableId, SecretText>,
+    pub(super) kept: BTreeMap<StoreName, BTreeMap<String, Bytes>>,
     pub(super) lines: Vec<LogLine>,
     pub(super) live: broadcast::Sender<LogLine>,
 }

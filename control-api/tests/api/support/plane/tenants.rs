@@ -53,6 +53,7 @@ impl State {
             routes: BTreeMap::new(),
             variables: BTreeMap::new(),
             values: BTreeMap::new(),
+            kept: BTreeMap::new(),
             lines: Vec::new(),
             live: broadcast::channel(64).0,
         });

@@ -187,7 +187,7 @@ impl State {
         };
         if let Some(before) = before {
             module.instances = before.value.instances;
-            module.grants = before.value.grants;
+            module.grants = before.value.grants.clone();
             module.versions.extend(before.value.versions);
         }
         let module = Revised {
