@@ -5,6 +5,7 @@
 
 use edge_config::{
     CertificateName, Digest, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName,
+    VariableId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -62,6 +63,12 @@ pub enum PlaneError {
     CertificateNotFound {
         tenant: TenantName,
         certificate: CertificateName,
+    },
+    /// No such variable.
+    #[error("tenant `{tenant}` has no variable `{variable}`")]
+    VariableNotFound {
+        tenant: TenantName,
+        variable: VariableId,
     },
     /// No such key in a store.
     #[error("store `{store}` of tenant `{tenant}` has no such key")]

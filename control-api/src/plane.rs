@@ -7,7 +7,7 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use edge_config::{CertificateName, KeyId, ModuleName, RouteId, StoreName, TenantName};
+use edge_config::{CertificateName, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId};
 use futures_util::Stream;
 
 use crate::error::PlaneError;
@@ -15,7 +15,7 @@ use crate::view::{
     AuditEntry, Certificate, CertificateWrite, Grants, InstanceUse, Job, LogLine, Module,
     ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey,
     Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage,
-    Written,
+    Variable, VariableWrite, Written,
 };
 
 /// Who asks for a change, for the audit log.
@@ -173,6 +173,36 @@ pub trait ControlPlane: Send + Sync + 'static {
         &self,
         tenant: &TenantName,
         certificate: &CertificateName,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(), PlaneError>;
+
+    /// A tenant's variables in order of id, those of its modules among them; secrets without their values.
+    async fn variables(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Variable>, PlaneError>;
+    /// One variable; a secret without its value.
+    async fn variable(
+        &self,
+        tenant: &TenantName,
+        variable: &VariableId,
+    ) -> Result<Revised<Variable>, PlaneError>;
+    /// Sets a variable, which guests read from their next call on. To write a secret is a change, whatever it was.
+    async fn put_variable(
+        &self,
+        tenant: &TenantName,
+        variable: &VariableId,
+        write: VariableWrite,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Variable>, Written), PlaneError>;
+    /// Removes a variable.
+    async fn delete_variable(
+        &self,
+        tenant: &TenantName,
+        variable: &VariableId,
         precondition: Precondition,
         caller: Caller,
     ) -> Result<(), PlaneError>;

@@ -22,6 +22,6 @@ pub use names::{
     CertificateName, Digest, DigestError, HostPattern, HostPatternError, Hostname, HostnameError,
     KeyId, KeyIdError, LabelError, LabelKind, ModuleName, NodeName, OutboundPattern,
     OutboundPatternError, PathPrefix, PathPrefixError, RouteId, RouteIdError, StoreName,
-    StoreNameError, TenantName,
+    StoreNameError, TenantName, VARIABLE_NAMES, VariableId, VariableIdError, is_variable_name,
 };
 pub use quote::{Quoted, SHOWN_CHARS_MAX};

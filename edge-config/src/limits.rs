@@ -279,6 +279,9 @@ limits! {
     /// Certificates, each with its private key.
     certificates_max: 16, 0..=1_000 "certificates",
         "the certificate that would be one more is refused";
+    /// Variables, those of its modules included.
+    variables_max: 64, 0..=256 "variables",
+        "the variable that would be one more is refused";
     /// Bytes of one uploaded component.
     component_kib_max: 16_384, 1..=262_144 "KiB",
         "the upload is refused: 413";
@@ -294,7 +297,7 @@ limits! {
     /// One value in a key-value store.
     key_value_value_kib_max: 1_024, 1..=4_096 "KiB",
         "the guest's call answers an error that says so";
-    /// Calls of key-value stores, on average; as many again at once.
+    /// Calls of key-value stores and for variables, on average; as many again at once.
     key_value_calls_per_s_max: 50_000, 0..=10_000_000 "calls/s",
         "the guest's call answers an error that says so";
     /// Guest log output, on average.

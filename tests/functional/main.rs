@@ -29,4 +29,5 @@ mod statements;
 mod storage;
 mod tls;
 mod tokens;
+mod variables;
 mod workers;

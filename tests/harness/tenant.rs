@@ -10,10 +10,10 @@ use control_api::client::{Client, ClientError, Component, UploadAnswer, UploadRe
 use control_api::keypair::PrivateKey;
 use control_api::statement::{self, Statement};
 use control_api::view::{
-    Certificate, CertificateWrite, Grants, InstanceUse, LogLine, ModuleVersion, Precondition,
-    Route, RouteWrite, TenantWrite, Usage,
+    Certificate, CertificateWrite, Grants, InstanceUse, LogLine, ModuleVersion, PageRequest,
+    Precondition, Route, RouteWrite, TenantWrite, Usage, Variable,
 };
-use edge_config::{CertificateName, Digest, ModuleName, RouteId, TenantName};
+use edge_config::{CertificateName, Digest, ModuleName, RouteId, TenantName, VariableId};
 
 use crate::tls::Issued;
 
@@ -261,6 +261,46 @@ impl Tenant {
         Ok(put.await?.resource.value)
     }
 
+    /// Sets a variable, for instance `greeting` or `hello/greeting` to `{"value": "hello", "secret": true}`.
+    ///
+    /// # Errors
+    /// The node's refusal.
+    pub async fn variable(
+        &self,
+        id: &str,
+        asked: serde_json::Value,
+    ) -> Result<Variable, ClientError> {
+        let asked = serde_json::from_value(asked).expect("a value, and whether it is secret");
+        let id = variable(id);
+        let put = self
+            .client
+            .put_variable(&self.name, &id, &asked, Precondition::None);
+        Ok(put.await?.resource.value)
+    }
+
+    /// Removes a variable.
+    ///
+    /// # Errors
+    /// The node's refusal.
+    pub async fn delete_variable(&self, id: &str) -> Result<(), ClientError> {
+        let id = variable(id);
+        let delete = self
+            .client
+            .delete_variable(&self.name, &id, Precondition::None);
+        delete.await
+    }
+
+    /// The ids of its variables.
+    pub async fn variables(&self) -> Vec<String> {
+        let page = PageRequest {
+            after: None,
+            limit: 1000,
+        };
+        let page = self.client.variables(&self.name, &page).await;
+        let page = page.expect("the node answers");
+        page.items.iter().map(|one| one.id.to_string()).collect()
+    }
+
     /// Replaces its limits.
     pub async fn limit(&self, limits: serde_json::Value) {
         let write = TenantWrite {
@@ -299,6 +339,10 @@ fn name(module: &str) -> ModuleName {
 
 fn certificate_name(name: &str) -> CertificateName {
     name.parse().expect("a certificate name")
+}
+
+fn variable(id: &str) -> VariableId {
+    id.parse().expect("a name, or module/name")
 }
 
 fn route(place: &str) -> RouteId {

@@ -202,14 +202,19 @@ fn application_text(shown: &[serde_json::Value]) -> String {
     let rows: Vec<_> = shown
         .iter()
         .map(|module| {
-            let accepted = module["upload"]["accepted"].as_bool() == Some(true);
-            let problems = module["upload"]["problems"].as_array();
+            let of_upload = |name: &str| module.get("upload")?.get(name);
+            let accepted = of_upload("accepted").and_then(serde_json::Value::as_bool) == Some(true);
+            let problems = of_upload("problems").and_then(serde_json::Value::as_array);
             let problems = problems.into_iter().flatten();
             let details: Vec<_> = problems
-                .filter_map(|problem| problem["detail"].as_str())
+                .filter_map(|problem| problem.get("detail")?.as_str())
                 .collect();
             [
-                module["module"].as_str().unwrap_or_default().to_owned(),
+                module
+                    .get("module")
+                    .and_then(serde_json::Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
                 if accepted {
                     "would be accepted"
                 } else {

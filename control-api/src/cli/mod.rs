@@ -25,6 +25,7 @@ mod store;
 mod tenant;
 mod token;
 mod usage;
+mod variable;
 
 use std::process::ExitCode;
 
@@ -87,6 +88,9 @@ enum Command {
     /// Modules, their versions, uploads under way
     #[command(subcommand)]
     Module(module::Command),
+    /// Configuration and secrets that guests read
+    #[command(subcommand)]
+    Variable(variable::Command),
     /// Hostname and path to module
     #[command(subcommand)]
     Route(route::Command),
@@ -170,6 +174,7 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Certificate(command) => certificate::run(context, command).await,
         Command::Deploy(arguments) => deploy::run(context, arguments).await,
         Command::Module(command) => module::run(context, command).await,
+        Command::Variable(command) => variable::run(context, command).await,
         Command::Route(command) => route::run(context, command).await,
         Command::Usage(arguments) => usage::run(context, arguments).await,
         Command::Logs(arguments) => logs::run(context, arguments).await,

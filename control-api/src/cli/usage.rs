@@ -31,6 +31,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
             ("modules", usage.modules.to_string()),
             ("routes", usage.routes.to_string()),
             ("publisher keys", usage.publisher_keys.to_string()),
+            ("variables", usage.variables.to_string()),
             ("keys in key-value stores", usage.key_value_keys.to_string()),
             (
                 "bytes in key-value stores",

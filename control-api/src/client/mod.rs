@@ -13,6 +13,7 @@ mod routes;
 mod stores;
 mod tenants;
 mod upload;
+mod variables;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

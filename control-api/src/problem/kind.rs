@@ -55,7 +55,7 @@ kinds! {
     MethodNotAllowed METHOD_NOT_ALLOWED "method-not-allowed" "The method is not allowed here"
         "The path is there, the method is not; the header `Allow` lists those that are.";
     PathInvalid BAD_REQUEST "path-invalid" "A name in the path is not well formed"
-        "A tenant, module, route, key or version in the path breaks the rules for such names; `detail` says which rule.";
+        "A tenant, module, route, key, variable or version in the path breaks the rules for such names; `detail` says which rule.";
     QueryInvalid BAD_REQUEST "query-invalid" "The query is not understood"
         "A query parameter is unknown, or its value is not allowed.";
     HeaderInvalid BAD_REQUEST "header-invalid" "A header is not understood"
@@ -83,6 +83,8 @@ kinds! {
         "The tenant has no such route.";
     KeyNotFound NOT_FOUND "key-not-found" "No such publisher key"
         "The tenant trusts no key of this id.";
+    VariableNotFound NOT_FOUND "variable-not-found" "No such variable"
+        "The tenant has no variable of this id.";
     StoreKeyNotFound NOT_FOUND "store-key-not-found" "No such key in the store"
         "The tenant's key-value store of this name has no such key, or there is no such store.";
     CertificateNotFound NOT_FOUND "certificate-not-found" "No such certificate"

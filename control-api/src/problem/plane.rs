@@ -16,6 +16,7 @@ impl From<&PlaneError> for Answer {
             E::VersionNotFound { .. } => answer(Kind::VersionNotFound),
             E::RouteNotFound { .. } => answer(Kind::RouteNotFound),
             E::KeyNotFound { .. } => answer(Kind::KeyNotFound),
+            E::VariableNotFound { .. } => answer(Kind::VariableNotFound),
             E::StoreKeyNotFound { .. } => answer(Kind::StoreKeyNotFound),
             E::CertificateNotFound { .. } => answer(Kind::CertificateNotFound),
             E::JobNotFound { .. } => answer(Kind::JobNotFound),

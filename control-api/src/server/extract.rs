@@ -1,7 +1,7 @@
 //! What a request says, read within bounds: names in the path, the query, a JSON body.
 
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
-use edge_config::{CertificateName, KeyId, ModuleName, RouteId, StoreName, TenantName};
+use edge_config::{CertificateName, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
@@ -46,6 +46,7 @@ path_parts! {
     KeyId => "kid";
     CertificateName => "certificate";
     RouteId => "route";
+    VariableId => "variable";
     StoreName => "store";
 }
 

@@ -26,6 +26,7 @@ mod stores;
 mod tenants;
 mod tls;
 mod upload;
+mod variables;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -178,6 +179,8 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(modules::version))
         .routes(routes!(modules::instances, modules::put_instances))
         .routes(routes!(grants::show, grants::put))
+        .routes(routes!(variables::list))
+        .routes(routes!(variables::show, variables::put, variables::delete))
         .routes(routes!(stores::list))
         .routes(routes!(stores::show, stores::put, stores::delete))
         .routes(routes!(jobs::show))

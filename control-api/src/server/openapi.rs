@@ -23,6 +23,7 @@ use crate::problem::MEDIA_TYPE;
         (name = "keys", description = "Publishers whose signatures a tenant trusts"),
         (name = "certificates", description = "What hostnames are served with over TLS"),
         (name = "modules", description = "Uploads, and what became of them"),
+        (name = "variables", description = "Configuration and secrets that guests read"),
         (name = "stores", description = "What guests keep, seen and changed from outside"),
         (name = "routes", description = "Hostname and path prefix to module")
     )

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_config::{IpNet, OutboundPattern, StoreName};
+use edge_config::{IpNet, OutboundPattern, StoreName, VARIABLE_NAMES, is_variable_name};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -71,19 +71,6 @@ impl Grants {
         }
         Ok(())
     }
-}
-
-/// What names of variables look like, for messages.
-pub const VARIABLE_NAMES: &str = "1 to 64 of a-z, 0-9 and '_', beginning with a letter";
-
-/// Whether a text is the name of a variable: what Spin takes for one, with a bound.
-#[must_use]
-pub fn is_variable_name(text: &str) -> bool {
-    text.len() <= 64
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn strings(entries: &[impl ToString]) -> Vec<String> {

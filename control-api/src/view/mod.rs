@@ -8,8 +8,10 @@ mod instances;
 mod module;
 mod node;
 mod route;
+mod secret;
 mod stores;
 mod tenant;
+mod variable;
 
 pub use certificate::*;
 pub use grants::*;
@@ -17,8 +19,10 @@ pub use instances::*;
 pub use module::*;
 pub use node::*;
 pub use route::*;
+pub use secret::*;
 pub use stores::*;
 pub use tenant::*;
+pub use variable::*;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

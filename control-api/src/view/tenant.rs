@@ -96,6 +96,8 @@ pub struct Usage {
     pub routes: u64,
     /// Publisher keys trusted.
     pub publisher_keys: u64,
+    /// Variables set, those of its modules included.
+    pub variables: u64,
     /// Keys in its key-value stores.
     pub key_value_keys: u64,
     /// Bytes of keys and values in its key-value stores.

@@ -39,16 +39,20 @@ const ACCESS: &[(&str, &[&str])] = &[
     ("get_module", WORK),
     ("upload_module", DEPLOY),
     ("delete_module", OWNER),
-    ("get_module_instances", WORK),
-    ("put_module_instances", DEPLOY),
     ("get_module_grants", WORK),
     ("put_module_grants", OWNER),
+    ("get_module_instances", WORK),
+    ("put_module_instances", DEPLOY),
     ("list_store_keys", OWNER),
     ("get_store_value", OWNER),
     ("put_store_value", OWNER),
     ("delete_store_value", OWNER),
     ("get_module_version", WORK),
     ("get_job", WORK),
+    ("list_variables", SETTINGS),
+    ("get_variable", SETTINGS),
+    ("put_variable", OWNER),
+    ("delete_variable", OWNER),
     ("list_routes", WORK),
     ("get_route", WORK),
     ("put_route", DEPLOY),
@@ -100,6 +104,7 @@ fn fill(path: &str, tenant: &str, kid: &str) -> String {
         .replace("{key}", "visits")
         .replace("{certificate}", "shop")
         .replace("{job}", "job-1")
+        .replace("{variable}", "greeting")
         .replace("{route}", "hello.localhost%2F");
     assert!(!filled.contains('{'), "{filled}");
     filled

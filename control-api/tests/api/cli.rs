@@ -565,10 +565,15 @@ async fn every_operation_of_the_api_has_a_command() {
         "store get --tenant acme visits",
         "store delete --tenant acme visits",
         "module job --tenant acme job-1",
+        "variable set --tenant acme greeting hello",
+        "variable set --tenant acme hello/greeting hello",
+        "variable list --tenant acme",
+        "variable show --tenant acme hello/greeting",
         "route list --tenant acme",
         "route show --tenant acme hello.localhost/",
         "route set --tenant acme www.localhost/ --module hello --dry-run",
         "route delete --tenant acme hello.localhost/",
+        "variable delete --tenant acme greeting",
         "module delete --tenant acme hello",
         "certificate delete --tenant acme shop",
         &format!("key remove --tenant acme {kid}"),
@@ -610,6 +615,54 @@ async fn every_operation_of_the_api_has_a_command() {
         }
     }
     assert!(missing.is_empty(), "no command asks for {missing:?}");
+}
+
+#[tokio::test]
+async fn a_secret_is_read_from_standard_input_or_a_file_and_shown_nowhere() {
+    let shell = Shell::start().await;
+    shell.ok("tenant create acme").await;
+    let set = "variable set --tenant acme password --secret";
+    for (line, input) in [
+        (set.to_owned(), "correct horse\n"),
+        (format!("{set} --file secret"), "correct horse\r\n"),
+        (
+            format!("{set} --file secret --output json"),
+            "correct horse",
+        ),
+    ] {
+        let args: Vec<_> = line.split_whitespace().collect();
+        let file = shell.folder.join("secret");
+        std::fs::write(&file, input).unwrap();
+        let mut command = shell.command(&args);
+        command.stdin(std::fs::File::open(&file).unwrap());
+        let output = timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(output.status.success() && !said.contains("horse"), "{said}");
+        let shown = shell.ok("variable show --tenant acme password").await;
+        assert!(shown.contains("(secret)") && !shown.contains("horse"));
+        let kept = shell
+            .node
+            .plane
+            .value_of(&"acme".parse().unwrap(), "password");
+        assert_eq!(kept, "correct horse");
+    }
+    // Others can read arguments.
+    let said = shell.fails(&format!("{set} horse"), 2).await;
+    assert!(said.contains("cannot be used with"), "{said}");
+    std::fs::write(shell.folder.join("secret"), "v".repeat(16_385)).unwrap();
+    let said = shell.fails(&format!("{set} --file secret"), 4).await;
+    assert!(said.contains("longer than a value may be: 16384"), "{said}");
+    let said = shell.fails(&format!("{set} --file absent"), 4).await;
+    assert!(said.contains("no value can be read from absent"), "{said}");
+    assert_eq!(
+        shell
+            .json("variable set --tenant acme greeting hello")
+            .await["value"],
+        "hello"
+    );
+    let listed = shell.ok("variable list --tenant acme").await;
+    assert!(listed.contains("\"hello\"") && listed.contains("(secret)"));
 }
 
 #[test]

@@ -19,3 +19,4 @@ mod support;
 mod tls;
 mod tokens;
 mod uploads;
+mod variables;

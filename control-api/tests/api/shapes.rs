@@ -257,6 +257,12 @@ async fn entity_tags_guard_every_changeable_resource() {
         .send()
         .await
         .unwrap();
+    let variable = json!({"value": "hello"});
+    node.put("/v1/tenants/acme/variables/greeting")
+        .json(&variable)
+        .send()
+        .await
+        .unwrap();
     // Routes and keys before what they stand on, so that the deletes at the end go through.
     for (path, body) in [
         (
@@ -264,6 +270,10 @@ async fn entity_tags_guard_every_changeable_resource() {
             Some(route),
         ),
         ("/v1/tenants/acme/modules/hello".to_owned(), None),
+        (
+            "/v1/tenants/acme/variables/greeting".to_owned(),
+            Some(variable),
+        ),
         (
             format!("/v1/tenants/acme/keys/{kid}"),
             Some(json!(node.publisher.public())),

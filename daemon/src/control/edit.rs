@@ -1,11 +1,12 @@
 //! Edits: the one form in which control state changes, towards the store and in memory.
 
-use edge_config::{CertificateName, KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{CertificateName, KeyId, ModuleName, RouteId, TenantName, VariableId};
 
 use super::grants;
 use super::state::{
     Affected, Certificate, Module, PublisherKey, RouteTarget, State, TenantSettings,
 };
+use super::variables::{self, Variable};
 use crate::store::{
     CertificateRecord, FloorRecord, Key, ModuleRecord, PublisherKeyRecord, Record, ReuseRecord,
     RouteRecord, TenantRecord, Transaction, VersionRecord,
@@ -19,7 +20,7 @@ pub(super) enum Edit {
         /// Boxed: much larger than what other edits carry.
         settings: Box<TenantSettings>,
     },
-    /// With its keys, modules, routes and certificates.
+    /// With its keys, modules, routes, certificates and variables.
     DeleteTenant {
         tenant: TenantName,
     },
@@ -37,6 +38,7 @@ pub(super) enum Edit {
         name: ModuleName,
         module: Module,
     },
+    /// With its variables.
     DeleteModule {
         tenant: TenantName,
         name: ModuleName,
@@ -70,6 +72,15 @@ pub(super) enum Edit {
     DeleteCertificate {
         tenant: TenantName,
         name: CertificateName,
+    },
+    PutVariable {
+        tenant: TenantName,
+        id: VariableId,
+        variable: Variable,
+    },
+    DeleteVariable {
+        tenant: TenantName,
+        id: VariableId,
     },
 }
 
@@ -110,7 +121,11 @@ pub(super) fn transaction(state: &State, edits: &[Edit]) -> Transaction {
                     .push(Record::Module(module_record(tenant, name, module)));
             }
             Edit::DeleteModule { tenant, name } => {
-                transaction.deletes.push(module_key(tenant, name))
+                transaction.deletes.push(module_key(tenant, name));
+                let kept = state.tenants.get(tenant);
+                let own = kept.into_iter().flat_map(|kept| kept.variables_of(name));
+                let own = own.map(|id| variable_key(tenant, id));
+                transaction.deletes.extend(own);
             }
             Edit::PutFloor {
                 tenant,
@@ -157,6 +172,17 @@ pub(super) fn transaction(state: &State, edits: &[Edit]) -> Transaction {
             Edit::DeleteCertificate { tenant, name } => {
                 transaction.deletes.push(certificate_key(tenant, name));
             }
+            Edit::PutVariable {
+                tenant,
+                id,
+                variable,
+            } => {
+                let record = variables::record(tenant, id, variable);
+                transaction.puts.push(Record::Variable(record));
+            }
+            Edit::DeleteVariable { tenant, id } => {
+                transaction.deletes.push(variable_key(tenant, id));
+            }
         }
     }
     transaction
@@ -195,12 +221,14 @@ pub(super) fn affected(state: &State, edits: &[Edit]) -> Vec<Affected> {
             | Edit::DeleteCertificate { tenant, name } => {
                 affected.push(Affected::Certificate(tenant.clone(), name.clone()));
             }
-            // Nothing is routed by keys and floors, and no route serves a module that goes.
+            // Nothing is routed by keys, floors and variables, and no route serves a module that goes.
             Edit::PutKey { .. }
             | Edit::DeleteKey { .. }
             | Edit::DeleteModule { .. }
             | Edit::PutFloor { .. }
-            | Edit::DeleteFloor { .. } => {}
+            | Edit::DeleteFloor { .. }
+            | Edit::PutVariable { .. }
+            | Edit::DeleteVariable { .. } => {}
         }
     }
     affected
@@ -209,6 +237,10 @@ pub(super) fn affected(state: &State, edits: &[Edit]) -> Vec<Affected> {
 fn delete_tenant(state: &State, tenant: &TenantName, deletes: &mut Vec<Key>) {
     let name = tenant.to_string();
     let of = tenant;
+    if let Some(kept) = state.tenants.get(tenant) {
+        let variables = kept.variables.keys();
+        deletes.extend(variables.map(|id| variable_key(tenant, id)));
+    }
     if let Some(tenant) = state.tenants.get(tenant) {
         deletes.extend(tenant.keys.keys().map(|kid| Key::PublisherKey {
             tenant: name.clone(),
@@ -236,6 +268,13 @@ fn certificate_key(tenant: &TenantName, name: &CertificateName) -> Key {
     Key::Certificate {
         tenant: tenant.to_string(),
         certificate: name.to_string(),
+    }
+}
+
+fn variable_key(tenant: &TenantName, id: &VariableId) -> Key {
+    Key::Variable {
+        tenant: tenant.to_string(),
+        variable: id.to_string(),
     }
 }
 

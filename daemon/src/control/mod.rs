@@ -33,6 +33,8 @@ mod supervise;
 mod supply;
 mod tls;
 mod upload;
+mod variables;
+mod vault;
 mod views;
 
 use std::collections::HashMap;
@@ -62,7 +64,8 @@ use service::Pulse;
 use state::{NameArtifacts, State};
 
 use supervise::Supervisor;
-use tls::{Keyring, Vault};
+use tls::Keyring;
+use vault::Vault;
 
 pub use clock::TimeFloor;
 pub use node::{Node, NodeError, Started};
@@ -110,6 +113,8 @@ pub struct Control {
     logs: LogRings,
     /// What guests keep.
     storage: Storage,
+    /// What secrets among variables are sealed in.
+    secrets: Vault,
     collect: Notify,
     tracker: TaskTracker,
 }

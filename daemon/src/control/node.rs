@@ -28,8 +28,8 @@ use super::restore::{RestoreError, restore};
 use super::service::{Inherited, Notifier, Pulse, Service, report};
 use super::sockets::{ListenError, Listeners};
 use super::supervise::{Backoff, DRAIN_GRACE, Supervisor};
-use super::tls::{Keyring, Vault, unlock};
-use super::{Control, plane};
+use super::tls::{self, Keyring, unlock};
+use super::{Control, plane, variables};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
@@ -178,7 +178,7 @@ impl Node {
         }
         let keys = data.join("keys");
         make_private_dir(&keys)?;
-        let (vault, keyring) = (Vault::open_or_create(&keys)?, Keyring::default());
+        let (vault, keyring) = (tls::vault(&keys)?, Keyring::default());
         let state = restore(opened.snapshot, config.limits, |record| {
             unlock(record, &vault, &keyring)
         })?;
@@ -192,6 +192,8 @@ impl Node {
         );
         let shape = pool.shape;
         let compat = CompatHash::for_shape(&shape).map_err(NodeError::Engine)?;
+        let secrets = variables::vault(&keys)?;
+        variables::report_locked(&state, &secrets);
         let bounds = CacheBounds {
             total_bytes_max: ARTIFACTS_BYTES_MAX,
             artifact_bytes_max: u64::from(config.compile.artifact_mib_max) << 20,
@@ -268,6 +270,7 @@ impl Node {
             crashes: std::sync::Mutex::default(),
             logs: LogRings::new(std::time::SystemTime::now(), shutdown.clone()),
             storage: Storage::at(data.join("storage")),
+            secrets,
             collect: Notify::new(),
             tracker: TaskTracker::new(),
             config,

@@ -9,10 +9,11 @@ use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, Uploa
 use control_api::view::{
     AuditEntry, Certificate, CertificateWrite, Grants, InstanceUse, Job, Module, ModuleVersion,
     NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised,
-    Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage, Written,
+    Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage, Variable,
+    VariableWrite, Written,
 };
 use edge_config::{
-    CertificateName, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName,
+    CertificateName, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId,
 };
 
 use super::change::{Plan, check, revised};
@@ -133,7 +134,7 @@ impl ControlPlane for Control {
         let now = self.now_s();
         let memory_mib_max = self.instance_memory_mib_max();
         let guest_memory_mib_max = self.guest_memory_bytes_max >> 20;
-        if self.read().tenants.get(tenant).is_none() {
+        if !self.read().tenants.contains_key(tenant) {
             self.forget_kept(tenant).await?;
         }
         let name = tenant.clone();
@@ -261,6 +262,7 @@ impl ControlPlane for Control {
             modules: found.modules.len() as u64,
             routes: found.routes.len() as u64,
             publisher_keys: found.keys.len() as u64,
+            variables: found.variables.len() as u64,
             key_value_keys: kept.keys,
             key_value_bytes: kept.bytes,
             certificates: found.certificates.len() as u64,
@@ -415,6 +417,45 @@ impl ControlPlane for Control {
         caller: Caller,
     ) -> Result<(), PlaneError> {
         self.forget_certificate(tenant, certificate, precondition, &caller)
+            .await
+    }
+
+    async fn variables(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Variable>, PlaneError> {
+        self.list_variables(tenant, &page)
+    }
+
+    async fn variable(
+        &self,
+        tenant: &TenantName,
+        variable: &VariableId,
+    ) -> Result<Revised<Variable>, PlaneError> {
+        self.show_variable(tenant, variable)
+    }
+
+    async fn put_variable(
+        &self,
+        tenant: &TenantName,
+        variable: &VariableId,
+        write: VariableWrite,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Variable>, Written), PlaneError> {
+        self.set_variable(tenant, variable, write, precondition, &caller)
+            .await
+    }
+
+    async fn delete_variable(
+        &self,
+        tenant: &TenantName,
+        variable: &VariableId,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(), PlaneError> {
+        self.forget_variable(tenant, variable, precondition, &caller)
             .await
     }
 

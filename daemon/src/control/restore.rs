@@ -11,6 +11,7 @@ use super::state::{
     Certificate, Module, PublisherKey, RouteTarget, State, TenantSettings, Version,
 };
 use super::tls::facts_of;
+use super::variables;
 use crate::link::{Reuse, World};
 use crate::store::{CertificateRecord, ModuleRecord, Snapshot, TenantRecord, VersionRecord};
 
@@ -18,9 +19,9 @@ use crate::store::{CertificateRecord, ModuleRecord, Snapshot, TenantRecord, Vers
 #[derive(Debug, thiserror::Error)]
 #[error("the store holds {what} `{value}`, which is not one: {why}")]
 pub struct RestoreError {
-    what: &'static str,
-    value: String,
-    why: String,
+    pub(super) what: &'static str,
+    pub(super) value: String,
+    pub(super) why: String,
 }
 
 /// Builds the state from what the store loaded. `unlock` takes a certificate's private key into memory and gives the
@@ -90,6 +91,10 @@ pub(super) fn restore(
             name: parse("a certificate name", &record.record.certificate)?,
             certificate: Box::new(certificate(record.record, schemes)?),
         };
+        state.apply(record.revision, vec![edit]);
+    }
+    for record in snapshot.variables {
+        let edit = variables::restored(record.record)?;
         state.apply(record.revision, vec![edit]);
     }
     for record in snapshot.floors {

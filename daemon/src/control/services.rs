@@ -83,12 +83,6 @@ impl Control {
     }
 }
 
-impl Control {
-    fn variable(&self, _tenant: &str, _module: &str, name: &str) -> Result<Given, Fault> {
-        Err(Fault::NoSuch(format!("no variable {name:?}")))
-    }
-}
-
 /// The calls of one worker.
 struct Calls<'a> {
     control: &'a Arc<Control>,
@@ -139,7 +133,8 @@ impl<'a> Calls<'a> {
                 Some(result) => result,
                 None => return,
             },
-            Ask::Variable { name } => self.control.variable(&tenant, &module, &name),
+            Ask::Variable { name } => self.control.variable_for(&tenant, &module, &name),
+            Ask::Variables => self.control.variables_for(&tenant, &module),
         };
         // Nobody takes replies once the link is gone.
         let _ = self.replies.send(Reply { id, result });

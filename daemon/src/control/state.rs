@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use edge_config::{
     CertificateName, Digest, HostPattern, KeyId, LimitOverrides, Limits, ModuleName, PathPrefix,
-    RouteId, TenantName,
+    RouteId, TenantName, VariableId,
 };
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use control_api::view::Grants;
 use super::edit::Edit;
 use super::grants;
 use super::tls::CertificateFacts;
+use super::variables::Variable;
 use crate::artifact::inspect::Inspection;
 use crate::link::signing::SigningKeyId;
 use crate::link::{CertificateTarget, ModuleTarget, Reuse, TableChange, TenantLimits, World};
@@ -56,6 +57,7 @@ pub(super) struct Tenant {
     pub(super) modules: LiteMap<ModuleName, Revised<Module>>,
     pub(super) routes: LiteMap<RouteId, Revised<RouteTarget>>,
     pub(super) certificates: LiteMap<CertificateName, Revised<Certificate>>,
+    pub(super) variables: LiteMap<VariableId, Revised<Variable>>,
 }
 
 /// What the operator set for a tenant.
@@ -195,6 +197,7 @@ impl Tenant {
             modules: LiteMap::new(),
             routes: LiteMap::new(),
             certificates: LiteMap::new(),
+            variables: LiteMap::new(),
         }
     }
 
@@ -248,6 +251,13 @@ impl Tenant {
         let module = &self.modules.get(&target.module)?.value;
         let version = module.version(target.version.unwrap_or(module.active_version))?;
         Some((module, version))
+    }
+
+    /// The variables that are a module's own.
+    pub(super) fn variables_of(&self, module: &ModuleName) -> impl Iterator<Item = &VariableId> {
+        self.variables
+            .keys()
+            .filter(move |id| id.module() == Some(module.as_ref()))
     }
 
     /// Routes that serve a module, optionally only those that pin one of its versions.
@@ -429,10 +439,11 @@ impl State {
                 }
             }
             Edit::DeleteModule { tenant, name } => {
-                let before = self
-                    .tenants
-                    .get_mut(&tenant)
-                    .and_then(|tenant| tenant.modules.remove(&name));
+                let before = self.tenants.get_mut(&tenant).and_then(|tenant| {
+                    let own = |id: &VariableId| id.module() == Some(name.as_ref());
+                    tenant.variables.retain(|id, _| !own(id));
+                    tenant.modules.remove(&name)
+                });
                 if let Some(before) = before {
                     self.release_components(&before.value);
                 }
@@ -480,6 +491,21 @@ impl State {
             Edit::DeleteCertificate { tenant, name } => {
                 if let Some(tenant) = self.tenants.get_mut(&tenant) {
                     tenant.certificates.remove(&name);
+                }
+            }
+            Edit::PutVariable {
+                tenant,
+                id,
+                variable,
+            } => {
+                if let Some(tenant) = self.tenants.get_mut(&tenant) {
+                    let value = variable;
+                    tenant.variables.insert(id, Revised { revision, value });
+                }
+            }
+            Edit::DeleteVariable { tenant, id } => {
+                if let Some(tenant) = self.tenants.get_mut(&tenant) {
+                    tenant.variables.remove(&id);
                 }
             }
             Edit::PutFloor {

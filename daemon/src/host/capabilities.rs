@@ -61,10 +61,28 @@ impl Capabilities {
 
     /// The value of a variable.
     pub(super) async fn variable(&self, name: &str) -> Result<Given, Fault> {
+        self.may_ask_for_variables()?;
         let ask = Ask::Variable {
             name: name.to_owned(),
         };
         self.call(ask).await
+    }
+
+    /// All variables that the module may read.
+    pub(super) async fn variables(&self) -> Result<Given, Fault> {
+        self.may_ask_for_variables()?;
+        self.call(Ask::Variables).await
+    }
+
+    /// Counts like a call of a store: both are control's work.
+    fn may_ask_for_variables(&self) -> Result<(), Fault> {
+        match self.tenant.store_wait(Instant::now()) {
+            None => Ok(()),
+            Some(wait) => Err(Fault::Refused(format!(
+                "more calls for variables than the tenant may make each second; the next is possible in {} ms",
+                wait.as_millis().max(1)
+            ))),
+        }
     }
 
     async fn call(&self, ask: Ask) -> Result<Given, Fault> {

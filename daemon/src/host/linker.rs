@@ -7,7 +7,7 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
 use super::state::GuestState;
-use super::{key_value, variables, wasi_keyvalue};
+use super::{config, key_value, variables, wasi_keyvalue};
 
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
@@ -44,9 +44,10 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     wasmtime_wasi::p3::filesystem::add_to_linker(l)?;
     wasmtime_wasi::p3::random::add_to_linker(l)?;
     wasmtime_wasi_http::p3::add_to_linker(l)?;
-    // What Spin adds: offered to all, and refused at the call where it was not granted.
+    // What Spin adds, and drafts of WASI: offered to all, and refused at the call where it was not granted.
     key_value::add_to_linker(l)?;
     variables::add_to_linker(l)?;
+    config::add_to_linker(l)?;
     wasi_keyvalue::add_to_linker(l)?;
     Ok(linker)
 }
@@ -77,11 +78,13 @@ fn version_in(version: &str, line: &str) -> bool {
 }
 
 /// What is offered in one version only: pre-releases, and packages that have seen no other.
-const OFFERED_EXACTLY: [&str; 10] = [
+const OFFERED_EXACTLY: [&str; 12] = [
     "fermyon:spin/key-value@2.0.0",
     "fermyon:spin/variables@2.0.0",
     "spin:key-value/key-value@3.0.0",
     "spin:variables/variables@3.0.0",
+    "wasi:config/store@0.2.0-draft-2024-09-27",
+    "wasi:config/store@0.2.0-rc.1",
     "wasi:keyvalue/atomics@0.2.0-draft",
     "wasi:keyvalue/atomics@0.2.0-draft2",
     "wasi:keyvalue/batch@0.2.0-draft",
@@ -159,6 +162,10 @@ mod tests {
         assert!(!offers("wasi:http/types@0.3.0-rc-2026-03-15"));
         assert!(!offers("wasi:http/types@0.2.x"));
         assert!(!offers("wasi:http/types"));
+        assert!(offers("wasi:config/store@0.2.0-rc.1"));
+        assert!(offers("wasi:config/store@0.2.0-draft-2024-09-27"));
+        assert!(!offers("wasi:config/store@0.2.0"));
+        assert!(!offers("wasi:config/store@0.2.0-draft"));
         assert!(!offers("wasi:sockets/tcp@0.2.0"));
         assert!(!offers("acme:nothing/here@1.2.3"));
     }

@@ -5,6 +5,7 @@
 
 mod capabilities;
 mod clock;
+mod config;
 mod hooks;
 mod key_value;
 mod linker;

@@ -9,6 +9,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::link::services::{Ask, BATCH_MAX, CALL_BYTES_MAX, Call, Fault, Given, Reply, batches};
 use crate::link::{FrameError, LinkReader, LinkWriter};
 
+/// Most calls under way whose answers may have megabytes each (all variables of a module), of all guests of a worker.
+const LARGE_UNDER_WAY_MAX: usize = 4;
 /// Most calls under way, of all guests of a worker: what waits for a place waits in the guest.
 const UNDER_WAY_MAX: usize = 1024;
 
@@ -19,6 +21,7 @@ pub struct Services {
     outgoing: mpsc::Sender<Call>,
     waiting: Mutex<Waiting>,
     places: Semaphore,
+    large_places: Semaphore,
     next_id: AtomicU64,
 }
 
@@ -31,6 +34,7 @@ impl Services {
             outgoing,
             waiting: Mutex::default(),
             places: Semaphore::new(UNDER_WAY_MAX),
+            large_places: Semaphore::new(LARGE_UNDER_WAY_MAX),
             next_id: AtomicU64::new(0),
         };
         (Arc::new(services), calls)
@@ -51,6 +55,11 @@ impl Services {
                 "{bytes} bytes in one call; allowed: {CALL_BYTES_MAX}"
             )));
         }
+        // First, so that none waits for it in a place that others could use.
+        let _large = match ask {
+            Ask::Variables => Some(self.large_places.acquire().await.map_err(|_| gone())?),
+            Ask::Variable { .. } | Ask::Store { .. } => None,
+        };
         let _place = self.places.acquire().await.map_err(|_| gone())?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use control_api::view::{VARIABLE_NAMES, is_variable_name};
+use edge_config::{VARIABLE_NAMES, is_variable_name};
 use wasmtime::component::{Accessor, Linker};
 
 use super::capabilities::Capabilities;
@@ -43,9 +43,10 @@ async fn get(capabilities: &Capabilities, name: &str) -> Result<String, NotGiven
     }
     match capabilities.variable(name).await {
         Ok(Given::Text(value)) => Ok(value),
-        Ok(given) => Err(NotGiven::Unavailable(format!(
-            "the node gave {given:?} for a variable"
-        ))),
+        // What was given instead may be a secret, and is not repeated.
+        Ok(_) => Err(NotGiven::Unavailable(
+            "the node gave something else than a variable".to_owned(),
+        )),
         Err(Fault::NoSuch(why) | Fault::Denied(why)) => Err(NotGiven::Undefined(why)),
         Err(Fault::Refused(why) | Fault::Unavailable(why)) => Err(NotGiven::Unavailable(why)),
     }

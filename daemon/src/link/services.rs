@@ -40,6 +40,8 @@ pub enum Ask {
         /// Its name.
         name: String,
     },
+    /// All variables that the module may read.
+    Variables,
 }
 
 /// Calls of a key-value store.
@@ -86,6 +88,7 @@ impl Ask {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Variable { name } => name.len(),
+            Self::Variables => 0,
             Self::Store { store, op } => store.len() + op.bytes(),
         }
     }
@@ -130,6 +133,10 @@ impl Given {
             Self::Values(values) => values.iter().flatten().map(Vec::len).sum(),
             Self::Keys(keys) => keys.iter().map(String::len).sum(),
             Self::Text(text) => text.len(),
+            Self::Variables(all) => all
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum(),
         }
     }
 }
@@ -160,6 +167,8 @@ pub enum Given {
     Keys(Vec<String>),
     /// Text.
     Text(String),
+    /// Variables by name, at most what a tenant may have: 256 of 16 KiB.
+    Variables(Vec<(String, String)>),
 }
 
 /// Why a call gave nothing.

@@ -117,6 +117,7 @@ impl From<&PlaneError> for UploadEnd {
             | E::VersionNotFound { .. }
             | E::RouteNotFound { .. }
             | E::KeyNotFound { .. }
+            | E::VariableNotFound { .. }
             | E::StoreKeyNotFound { .. }
             | E::CertificateNotFound { .. }
             | E::CertificateUnusable { .. }

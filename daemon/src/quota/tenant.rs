@@ -356,7 +356,7 @@ impl Tenant {
         }
     }
 
-    /// Counts a call of a key-value store; how long until the next is possible where there were too many.
+    /// Counts a call of a key-value store or for variables; how long until the next is possible where there were too many.
     #[must_use]
     pub fn store_wait(&self, now: Instant) -> Option<Duration> {
         let rate = self.limits.load().key_value_calls_per_s_max;

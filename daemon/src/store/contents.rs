@@ -10,7 +10,7 @@ use super::error::StoreError;
 use super::key::Key;
 use super::record::{
     CertificateRecord, FloorRecord, ModuleRecord, NodeRecord, PublisherKeyRecord, Revised,
-    RouteRecord, SCHEMA_VERSION, Stored, TenantRecord, unseal,
+    RouteRecord, SCHEMA_VERSION, Stored, TenantRecord, VariableRecord, unseal,
 };
 
 /// One write: a key, and its new value or none.
@@ -114,6 +114,8 @@ pub struct Snapshot {
     pub floors: Vec<Revised<FloorRecord>>,
     /// In order of host and path.
     pub routes: Vec<Revised<RouteRecord>>,
+    /// In order of tenant and id.
+    pub variables: Vec<Revised<VariableRecord>>,
 }
 
 impl Snapshot {
@@ -135,6 +137,7 @@ impl Snapshot {
                 Key::Module { .. } => push(&mut snapshot.modules, &key, value)?,
                 Key::Route { .. } => push(&mut snapshot.routes, &key, value)?,
                 Key::Tenant { .. } => push(&mut snapshot.tenants, &key, value)?,
+                Key::Variable { .. } => push(&mut snapshot.variables, &key, value)?,
             }
         }
         Ok(snapshot)

@@ -57,6 +57,13 @@ pub enum Key {
         /// Its name.
         tenant: String,
     },
+    /// A variable.
+    Variable {
+        /// The tenant that has it.
+        tenant: String,
+        /// Its id.
+        variable: String,
+    },
 }
 
 /// Bytes that are no key of this store.
@@ -75,6 +82,7 @@ const MODULE: u8 = b'm';
 const NODE: u8 = b'n';
 const ROUTE: u8 = b'r';
 const TENANT: u8 = b't';
+const VARIABLE: u8 = b'v';
 
 const END: u8 = 0;
 const ESCAPE: u8 = 1;
@@ -98,6 +106,7 @@ impl Key {
             Self::Node => vec![NODE],
             Self::Route { host, path } => text_key(ROUTE, &[host, path]),
             Self::Tenant { tenant } => text_key(TENANT, &[tenant]),
+            Self::Variable { tenant, variable } => text_key(VARIABLE, &[tenant, variable]),
         }
     }
 
@@ -144,7 +153,11 @@ impl Key {
                 path: text()?,
             },
             TENANT => Self::Tenant { tenant: text()? },
-            _ => return Err(refuse("its tag is none of acfkmnrt")),
+            VARIABLE => Self::Variable {
+                tenant: text()?,
+                variable: text()?,
+            },
+            _ => return Err(refuse("its tag is none of acfkmnrtv")),
         };
         if rest.is_empty() {
             Ok(key)
@@ -226,6 +239,7 @@ mod tests {
             Just(Key::Node),
             (part(), part()).prop_map(|(host, path)| Key::Route { host, path }),
             part().prop_map(|tenant| Key::Tenant { tenant }),
+            (part(), part()).prop_map(|(tenant, variable)| Key::Variable { tenant, variable }),
         ]
     }
 

@@ -170,6 +170,22 @@ pub struct RouteRecord {
     pub version: Option<u64>,
 }
 
+/// A variable. A secret is encrypted: the store, its export and its copies hold none that is of use without the node's own
+/// key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VariableRecord {
+    /// The tenant that has it.
+    pub tenant: String,
+    /// Its id: its name, after the module's and `/` where it is a module's own.
+    pub variable: String,
+    /// Whether the value is a secret.
+    pub secret: bool,
+    /// The value in UTF-8; of a secret, encrypted in the form that the control room chose.
+    pub value: Vec<u8>,
+    /// When it was last written, in seconds since 1970-01-01 UTC.
+    pub changed_at_s: u64,
+}
+
 /// One change, for those who ask later. Its sequence number is given by the commit that carries it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
@@ -220,6 +236,8 @@ pub enum Record {
     Floor(FloorRecord),
     /// A route.
     Route(RouteRecord),
+    /// A variable.
+    Variable(VariableRecord),
 }
 
 impl Record {
@@ -233,6 +251,7 @@ impl Record {
             Self::Certificate(record) => record.key(),
             Self::Floor(record) => record.key(),
             Self::Route(record) => record.key(),
+            Self::Variable(record) => record.key(),
         }
     }
 
@@ -244,6 +263,7 @@ impl Record {
             Self::Certificate(record) => seal(record),
             Self::Floor(record) => seal(record),
             Self::Route(record) => seal(record),
+            Self::Variable(record) => seal(record),
         }
     }
 }
@@ -495,6 +515,17 @@ impl Stored for RouteRecord {
         Key::Route {
             host: self.host.clone(),
             path: self.path.clone(),
+        }
+    }
+}
+
+impl Stored for VariableRecord {
+    const KIND: &'static str = "variable";
+    const VERSION: u8 = 1;
+    fn key(&self) -> Key {
+        Key::Variable {
+            tenant: self.tenant.clone(),
+            variable: self.variable.clone(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The names of things: tenants, modules, keys, hosts, paths, routes, digests.
+//! The names of things: tenants, modules, keys, hosts, paths, routes, variables, digests.
 //!
 //! Takes text from operators, tenants and clients. Promises that a value of one of these types is
 //! in its one normal form: parsing what it prints gives the same value, equal names are equal
@@ -14,6 +14,7 @@ mod outbound;
 mod path_prefix;
 mod route_id;
 mod store_name;
+mod variable_id;
 
 pub use digest::{Digest, DigestError};
 pub use host_pattern::{HostPattern, HostPatternError};
@@ -24,3 +25,4 @@ pub use outbound::{OutboundPattern, OutboundPatternError};
 pub use path_prefix::{PathPrefix, PathPrefixError};
 pub use route_id::{RouteId, RouteIdError};
 pub use store_name::{StoreName, StoreNameError};
+pub use variable_id::{VARIABLE_NAMES, VariableId, VariableIdError, is_variable_name};

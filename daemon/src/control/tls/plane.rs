@@ -16,10 +16,10 @@ use super::super::change::{Plan, check, revised};
 use super::super::edit::Edit;
 use super::super::plane::{paged, room, tenant_in};
 use super::super::state::{Certificate, State, Tenant};
-use super::super::{Control, blocking};
+use super::super::vault::Vault;
+use super::super::{Control, blocking, internal};
 use super::keyring::Keyring;
 use super::read;
-use super::vault::Vault;
 use crate::link::signing::{SignRequest, SigningKeyId};
 use crate::store::CertificateRecord;
 
@@ -184,10 +184,9 @@ impl Control {
         name: &CertificateName,
         key: &Secret,
     ) -> Result<Vec<u8>, PlaneError> {
-        let sealed = self.vault.seal(tenant.as_str(), name.as_str(), key);
-        sealed.ok_or_else(|| PlaneError::Internal {
-            inside: "there are no random bytes to encrypt a key with".to_owned(),
-        })
+        let names = [tenant.as_str(), name.as_str()];
+        let sealed = self.vault.seal(&names, key);
+        sealed.map_err(|error| internal(&error))
     }
 }
 
@@ -270,7 +269,7 @@ pub(in crate::control) fn unlock(
         );
         Vec::new()
     };
-    let key = match vault.open(tenant, name, &record.sealed_key) {
+    let key = match vault.open(&[tenant, name], &record.sealed_key) {
         Ok(key) => key,
         Err(error) => return unusable(&error),
     };

@@ -170,6 +170,13 @@ fn every_kind_of_record_comes_back_with_its_revision() {
         module: "hello".into(),
         version: None,
     };
+    let variable = VariableRecord {
+        tenant: "acme".into(),
+        variable: "hello/db_url".into(),
+        secret: true,
+        value: vec![9; 16 << 10],
+        changed_at_s: 9,
+    };
     commit_all(
         dir.path(),
         vec![
@@ -181,6 +188,7 @@ fn every_kind_of_record_comes_back_with_its_revision() {
                     Record::Certificate(certificate.clone()),
                     Record::Floor(floor.clone()),
                     Record::Route(route.clone()),
+                    Record::Variable(variable.clone()),
                 ],
                 known_good_time_s: Some(1_790_000_000),
                 ..Transaction::default()
@@ -226,6 +234,13 @@ fn every_kind_of_record_comes_back_with_its_revision() {
         }]
     );
     assert_eq!(snapshot.routes, [at(2)(route)]);
+    assert_eq!(
+        snapshot.variables,
+        [Revised {
+            revision: 2,
+            record: variable
+        }]
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use query::Target;
 use spin_sdk::http::{IntoResponse, Request, Response};
 use spin_sdk::key_value::{Error, Store};
+use spin_sdk::wit::wasi::config::store as config;
 use spin_sdk::{http_component, variables};
 
 #[http_component]
@@ -21,6 +22,15 @@ fn answer(target: &Target, body: &[u8]) -> Result<Vec<u8>, String> {
     if target.path() == "/variable" {
         let got = variables::get(&key).map_err(|error| format!("{error:?}"))?;
         return Ok(got.into_bytes());
+    }
+    if target.path() == "/config" {
+        let got = config::get(&key).map_err(|error| format!("{error:?}"))?;
+        return got.map(String::into_bytes).ok_or_else(|| "none".to_owned());
+    }
+    if target.path() == "/configs" {
+        let all = config::get_all().map_err(|error| format!("{error:?}"))?;
+        let lines: Vec<_> = all.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        return Ok(lines.join("\n").into_bytes());
     }
     let store = target.text("store").unwrap_or_else(|| "default".to_owned());
     let said = |error: Error| format!("{error:?}");

@@ -11,6 +11,7 @@ mod state;
 mod stores;
 mod tenants;
 mod uploads;
+mod variables;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use control_api::error::{PlaneError, Problem};
 use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
 use control_api::view::*;
-use edge_config::{CertificateName, KeyId, ModuleName, RouteId, StoreName, TenantName};
+use edge_config::{CertificateName, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId};
 use tokio::sync::Notify;
 
 use state::{Result, State};
@@ -55,6 +56,13 @@ impl MemoryPlane {
     /// A guest writes a line.
     pub(crate) fn write_line(&self, tenant: &TenantName, text: &str) {
         self.lock().write_line(tenant, text).unwrap();
+    }
+
+    /// What a guest would read.
+    pub(crate) fn value_of(&self, tenant: &TenantName, id: &str) -> String {
+        let state = self.lock();
+        let values = &state.owner(tenant).unwrap().values;
+        values[id].reveal().to_owned()
     }
 
     /// How many log streams are open.
@@ -198,6 +206,37 @@ impl ControlPlane for MemoryPlane {
     ) -> Result<()> {
         let mut state = self.lock();
         state.delete_certificate(tenant, certificate, precondition, caller)
+    }
+
+    async fn variables(&self, tenant: &TenantName, request: PageRequest) -> Result<Page<Variable>> {
+        self.lock().variables(tenant, &request)
+    }
+
+    async fn variable(&self, tenant: &TenantName, id: &VariableId) -> Result<Revised<Variable>> {
+        self.lock().variable(tenant, id)
+    }
+
+    async fn put_variable(
+        &self,
+        tenant: &TenantName,
+        id: &VariableId,
+        write: VariableWrite,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<(Revised<Variable>, Written)> {
+        self.lock()
+            .put_variable(tenant, id, &write, precondition, caller)
+    }
+
+    async fn delete_variable(
+        &self,
+        tenant: &TenantName,
+        id: &VariableId,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<()> {
+        self.lock()
+            .delete_variable(tenant, id, precondition, caller)
     }
 
     async fn upload(

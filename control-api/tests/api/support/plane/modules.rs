@@ -3,7 +3,7 @@
 use control_api::error::PlaneError;
 use control_api::plane::Caller;
 use control_api::view::*;
-use edge_config::{ModuleName, TenantName};
+use edge_config::{ModuleName, TenantName, VariableId};
 
 use super::state::{Owner, Result, State, holds, page};
 
@@ -129,7 +129,11 @@ impl State {
                 routes: routes.join(", "),
             });
         }
-        self.owner_mut(tenant)?.modules.remove(module);
+        let owner = self.owner_mut(tenant)?;
+        owner.modules.remove(module);
+        let own = |id: &VariableId| id.module() == Some(module.as_ref());
+        owner.variables.retain(|id, _| !own(id));
+        owner.values.retain(|id, _| !own(id));
         self.record(caller, "module.delete", tenant, module.to_string());
         Ok(())
     }

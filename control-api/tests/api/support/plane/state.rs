@@ -6,7 +6,9 @@ use bytes::Bytes;
 use control_api::error::PlaneError;
 use control_api::plane::Caller;
 use control_api::view::*;
-use edge_config::{CertificateName, KeyId, Limits, ModuleName, RouteId, StoreName, TenantName};
+use edge_config::{
+    CertificateName, KeyId, Limits, ModuleName, RouteId, StoreName, TenantName, VariableId,
+};
 use tokio::sync::broadcast;
 
 use super::uploads::Pending;
@@ -31,6 +33,9 @@ pub(super) struct Owner {
     pub(super) modules: BTreeMap<ModuleName, Revised<Module>>,
     pub(super) highest: BTreeMap<ModuleName, u64>,
     pub(super) routes: BTreeMap<RouteId, Revised<RouteWrite>>,
+    pub(super) variables: BTreeMap<VariableId, Revised<Variable>>,
+    /// What guests would read; of secrets, a node keeps it encrypted.
+    pub(super) values: BTreeMap<VariableId, SecretText>,
     pub(super) kept: BTreeMap<StoreName, BTreeMap<String, Bytes>>,
     pub(super) lines: Vec<LogLine>,
     pub(super) live: broadcast::Sender<LogLine>,

@@ -52,6 +52,8 @@ impl State {
             modules: BTreeMap::new(),
             highest: BTreeMap::new(),
             routes: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            values: BTreeMap::new(),
             kept: BTreeMap::new(),
             lines: Vec::new(),
             live: broadcast::channel(64).0,
@@ -80,6 +82,7 @@ impl State {
             routes: owner.routes.len() as u64,
             publisher_keys: owner.keys.len() as u64,
             certificates: owner.certificates.len() as u64,
+            variables: owner.variables.len() as u64,
             limits: owner.limits()?,
             refusals: BTreeMap::from([("deadline".to_owned(), 2)]),
             ..Usage::default()
