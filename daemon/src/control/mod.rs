@@ -17,6 +17,7 @@ mod jobs;
 pub mod logs;
 mod node;
 mod observe;
+mod outbound;
 mod places;
 mod plane;
 mod pressure;

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::capacity::{BoxMemory, Budgets, pool};
 use super::jobs::Jobs;
 use super::logs::LogRings;
+use super::outbound::{self, AuthoritiesError};
 use super::places::UploadPlaces;
 use super::restore::{RestoreError, restore};
 use super::sockets::{ListenError, Listeners};
@@ -104,6 +105,9 @@ pub enum NodeError {
         #[source]
         source: std::io::Error,
     },
+    /// The authorities that guests' TLS believes.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     /// A task of the node ended that never should.
     #[error("the admin API ended: {0}")]
     Ended(String),
@@ -179,7 +183,8 @@ impl Node {
         };
         let listeners = Listeners::bind(&config.http.listen, threads)?;
         let orders = super::orders(&config);
-        let start = worker_start(&config, orders, &shape, threads, budgets);
+        let authorities = outbound::authorities(&config.outbound.ca_files)?;
+        let start = worker_start(&config, orders, &shape, threads, budgets, authorities);
         let backoff = Backoff {
             min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
             max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
@@ -362,6 +367,7 @@ fn worker_start(
     shape: &EngineShape,
     threads: usize,
     budgets: Budgets,
+    authorities: Vec<Vec<u8>>,
 ) -> WorkerStart {
     let http = &config.http;
     let to_u32 = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -388,6 +394,7 @@ fn worker_start(
         client_connections_max: http.client_connections_max,
         log_level: config.log.level.as_str().to_owned(),
         log_json: config.log.format.as_str() == "json",
+        authorities,
     }
 }
 

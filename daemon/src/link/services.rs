@@ -40,6 +40,17 @@ pub enum Ask {
         /// Its name.
         name: String,
     },
+    /// A connection to somewhere that the module was granted.
+    Connect {
+        /// What for: `http`, `https`, `tcp`.
+        scheme: String,
+        /// A name in normal form, or an address without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The longest time it may take, in milliseconds.
+        ms_max: u64,
+    },
 }
 
 /// Calls of a key-value store.
@@ -86,6 +97,7 @@ impl Ask {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Variable { name } => name.len(),
+            Self::Connect { scheme, host, .. } => scheme.len() + host.len(),
             Self::Store { store, op } => store.len() + op.bytes(),
         }
     }
@@ -125,7 +137,8 @@ impl Given {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Done | Self::Flag(_) | Self::Number(_) => 0,
+            Self::Done | Self::Flag(_) | Self::Number(_) | Self::Connected => 0,
+            Self::Unconnected(why) => why.bytes(),
             Self::Value(value) => value.as_ref().map_or(0, Vec::len),
             Self::Values(values) => values.iter().flatten().map(Vec::len).sum(),
             Self::Keys(keys) => keys.iter().map(String::len).sum(),
@@ -160,6 +173,50 @@ pub enum Given {
     Keys(Vec<String>),
     /// Text.
     Text(String),
+    /// A connection: the socket is among the files of the frame, which has one for each of these, in their order.
+    Connected,
+    /// None.
+    Unconnected(Unconnected),
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Unconnected {
+    /// No grant of the module covers it.
+    #[error("no grant of the module covers {0}")]
+    NotGranted(String),
+    /// The name has no address.
+    #[error("no address is known by that name: {0}")]
+    NoSuchName(String),
+    /// All its addresses are ones that nothing may lead to.
+    #[error("{0}")]
+    Prohibited(String),
+    /// Nobody listens there.
+    #[error("the connection was refused by {0}")]
+    Refused(String),
+    /// There is no way there.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// It took too long.
+    #[error("no connection within {0} ms")]
+    TimedOut(u64),
+    /// The node has too many under way.
+    #[error("{0}")]
+    TooMany(String),
+}
+
+impl Unconnected {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::NotGranted(text)
+            | Self::NoSuchName(text)
+            | Self::Prohibited(text)
+            | Self::Refused(text)
+            | Self::Unreachable(text)
+            | Self::TooMany(text) => text.len(),
+            Self::TimedOut(_) => 0,
+        }
+    }
 }
 
 /// Why a call gave nothing.

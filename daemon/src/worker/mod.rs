@@ -25,7 +25,7 @@ use crate::gateway::{
     Acceptor, Buffers, Compute, Gateway, GatewayParts, LineSender, Settings, TableBuilder,
     TrustedProxies,
 };
-use crate::host::{ClockResolution, Services, linker};
+use crate::host::{ClockResolution, Services, Trust, linker};
 use crate::link::flight::FlightRecord;
 use crate::link::{
     self, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter, ToControl, ToWorker,
@@ -129,7 +129,7 @@ async fn run() -> Result<(), WorkerError> {
     })
     .map_err(WorkerError::Thread)?;
     let resting = Arc::<Resting>::default();
-    let (services, asked) = Services::new();
+    let (services, asked) = Services::new(Trust::new(start.authorities.clone()));
     tokio::spawn(Arc::clone(&services).run(asked, answers, calls));
     let trusted = TrustedProxies::parse(&start.trusted_proxies);
     let gateway = Arc::new(Gateway::new(GatewayParts {
