@@ -305,27 +305,92 @@ async fn futures(all: impl Iterator<Item = impl Future<Output = ()>>) {
 
 /// Standard libraries import sockets whether a program uses them or not (componentize-py, for one).
 #[test]
-fn a_guest_that_imports_sockets_runs_and_opens_none() {
+fn a_guest_that_imports_sockets_runs_and_connects_where_it_was_granted() {
     run(async {
         let edge = NODE.edge().await;
         let server = Server::start(answering("by hand")).await;
+        let port = server.port();
         let acme = edge.tenant("bysocket").await;
         acme.guest("wants-sockets").await;
         let worker = edge.status().await;
-        for grants in [
-            json!({}),
-            json!({"outbound": ["*://*:*"], "networks": ["127.0.0.0/8"]}),
+        let place = format!("wants-sockets.bysocket.test/?port={port}&host=");
+        let named = [format!("tcp://localhost:{port}")];
+        let loopback = ["127.0.0.0/8"];
+        let mut arrived = 0;
+        for (grants, host, expected) in [
+            (json!({}), "127.0.0.1", "access-denied\n"),
+            (json!({}), "localhost", "access-denied\n"),
+            (
+                json!({"outbound": ["http://127.0.0.1:*"]}),
+                "127.0.0.1",
+                "access-denied\n",
+            ),
+            (
+                json!({"outbound": ["tcp://127.0.0.1:1"]}),
+                "127.0.0.1",
+                "access-denied\n",
+            ),
+            // Nothing is said of an address that is not public.
+            (
+                json!({"outbound": ["*://*:*"]}),
+                "127.0.0.1",
+                "access-denied\n",
+            ),
+            (
+                json!({"outbound": ["*://*:*"]}),
+                "localhost",
+                "access-denied\n",
+            ),
+            (json!({"outbound": named}), "localhost", "access-denied\n"),
+            // The name is granted, and not what it leads to under another.
+            (
+                json!({"outbound": named, "networks": loopback}),
+                "127.0.0.1",
+                "access-denied\n",
+            ),
+            (
+                json!({"outbound": named, "networks": loopback}),
+                "localhost",
+                "by hand",
+            ),
+            (
+                json!({"outbound": ["*://*:*"], "networks": loopback}),
+                "127.0.0.1",
+                "by hand",
+            ),
+            (
+                json!({"outbound": [format!("tcp://127.0.0.1:{port}")]}),
+                "127.0.0.1",
+                "by hand",
+            ),
         ] {
-            acme.grants("wants-sockets", grants).await.unwrap();
-            let place = format!("wants-sockets.bysocket.test/?port={}", server.port());
-            let answer = edge.get(&place).await;
-            assert_eq!(
-                (answer.status(), answer.text().as_str()),
-                (502, "access-denied\n")
-            );
+            acme.grants("wants-sockets", grants.clone()).await.unwrap();
+            let answer = edge.get(&format!("{place}{host}")).await;
+            let said = answer.text();
+            assert!(said.ends_with(expected), "{grants} {host}: {said}");
+            arrived += usize::from(answer.status() == 200);
+            until("it arrived", async || {
+                (server.connections() == arrived).then_some(())
+            })
+            .await;
         }
-        assert_eq!(server.connections(), 0);
+        assert_eq!(arrived, 3);
+        until("all are closed with their guests", async || {
+            (server.open() == 0).then_some(())
+        })
+        .await;
+        let answer = edge.get("wants-sockets.bysocket.test/?port=1").await;
+        assert_eq!(answer.text(), "access-denied\n");
+        logged(
+            &acme,
+            "denied: no grant of the module covers tcp://127.0.0.1:1",
+        )
+        .await;
+        acme.limit(json!({"outbound_at_once_max": 0})).await;
+        let answer = edge.get(&format!("{place}127.0.0.1")).await;
+        assert_eq!(answer.text(), "new-socket-limit\n");
         // The same worker: nobody was killed for trying.
-        assert_eq!(edge.status().await.worker.restarts, worker.worker.restarts);
+        let still = edge.status().await;
+        assert_eq!(still.worker.restarts, worker.worker.restarts);
     });
 }

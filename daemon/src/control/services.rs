@@ -164,6 +164,9 @@ impl<'a> Calls<'a> {
                 None => return,
             },
             Ask::Variable { name } => self.control.variable(&tenant, &module, &name),
+            Ask::Resolve { host, ms_max } => {
+                return self.resolve(id, tenant, &module, host, Duration::from_millis(ms_max));
+            }
             Ask::Connect {
                 scheme,
                 host,
@@ -177,6 +180,22 @@ impl<'a> Calls<'a> {
         };
         // Nobody takes replies once the link is gone.
         let _ = self.replies.send((Reply { id, result }, None));
+    }
+
+    /// Looks a name up beside what else is asked; dropped with the link.
+    fn resolve(&self, id: u64, tenant: String, module: &str, host: String, time_max: Duration) {
+        let replies = self.replies.clone();
+        let allowed = self.control.reach(&tenant, module);
+        let connector = Arc::clone(&self.connector);
+        tokio::spawn(async move {
+            let found = connector.resolve(tenant, host, allowed, time_max).await;
+            let given = found.map_or_else(Given::Unconnected, Given::Addresses);
+            let reply = Reply {
+                id,
+                result: Ok(given),
+            };
+            let _ = replies.send((reply, None));
+        });
     }
 
     /// Makes a connection beside what else is asked; dropped with the link.

@@ -1,5 +1,6 @@
 //! What the guests of a module may call beyond clocks, random bytes and their own request, and on whose account.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,6 +63,16 @@ impl Capabilities {
     pub(super) async fn connect(&self, ask: Ask) -> Result<Result<OwnedFd, Unconnected>, Fault> {
         self.services
             .connect(self.tenant.name(), &self.module, ask)
+            .await
+    }
+
+    /// Asks for the addresses of a name.
+    pub(super) async fn resolve(
+        &self,
+        ask: Ask,
+    ) -> Result<Result<Vec<IpAddr>, Unconnected>, Fault> {
+        self.services
+            .resolve(self.tenant.name(), &self.module, ask)
             .await
     }
 

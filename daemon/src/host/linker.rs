@@ -13,8 +13,8 @@ use super::{key_value, variables, wasi_keyvalue};
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
 /// Files: the interfaces are there because standard libraries import them, but no directory is ever opened, so every
-/// path is absent. Outgoing requests go where a grant of the module leads. Sockets are there for the same reason as files,
-/// and every one is denied as it is made.
+/// path is absent. Outgoing requests go where a grant of the module leads. So do connections over TCP
+/// in 0.2; all other sockets are there for the same reason as files, and denied as they are made.
 ///
 /// # Errors
 /// Only if two of the packages define the same name, which is a bug of ours.
@@ -42,9 +42,6 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
         let options = sockets::network::LinkOptions::default();
         sockets::network::add_to_linker::<_, WasiSockets>(l, &options, WasiSocketsView::sockets)?;
         sockets::instance_network::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
-        sockets::ip_name_lookup::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
-        sockets::tcp::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
-        sockets::tcp_create_socket::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
         sockets::udp::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
         sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
     }
@@ -56,6 +53,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     wasmtime_wasi::p3::sockets::add_to_linker(l)?;
     wasmtime_wasi_http::p3::add_to_linker(l)?;
     // What Spin adds: offered to all, and refused at the call where it was not granted.
+    super::sockets::add_to_linker(l)?;
     key_value::add_to_linker(l)?;
     variables::add_to_linker(l)?;
     wasi_keyvalue::add_to_linker(l)?;

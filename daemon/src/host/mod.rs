@@ -11,6 +11,7 @@ mod linker;
 mod outbound;
 mod program;
 mod services;
+mod sockets;
 mod state;
 mod stdio;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The worker's end of the link for services: guests' calls go out in batches, replies find who waits for them.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,6 +92,29 @@ impl Services {
             (Given::Unconnected(why), _) => Ok(Err(why)),
             (given, _) => Err(Fault::Unavailable(format!(
                 "the node gave {given:?} for a connection"
+            ))),
+        }
+    }
+
+    /// Asks control for the addresses of a name on behalf of a guest.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] where there is no control to ask.
+    ///
+    /// # Cancel safety
+    /// Dropped, nobody waits for the reply.
+    pub(super) async fn resolve(
+        &self,
+        tenant: &str,
+        module: &str,
+        ask: Ask,
+    ) -> Result<Result<Vec<IpAddr>, Unconnected>, Fault> {
+        let _place = self.connecting.acquire().await.map_err(|_| gone())?;
+        match self.ask(tenant, module, ask).await? {
+            (Given::Addresses(found), _) => Ok(Ok(found)),
+            (Given::Unconnected(why), _) => Ok(Err(why)),
+            (given, _) => Err(Fault::Unavailable(format!(
+                "the node gave {given:?} for addresses"
             ))),
         }
     }

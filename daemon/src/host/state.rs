@@ -11,6 +11,7 @@ use super::capabilities::Capabilities;
 use super::clock::{ClockResolution, GuestMonotonicClock, GuestWallClock};
 use super::outbound::OutboundHooks;
 use super::program::Program;
+use super::sockets::Names;
 use super::stdio::{GuestLog, GuestStream, Output, Stdio};
 use crate::engine::{InstanceLimits, Slice};
 
@@ -27,6 +28,8 @@ pub struct GuestState {
     pub(super) capabilities: Arc<Capabilities>,
     /// Key-value stores that it has open.
     pub(super) open_stores: usize,
+    /// What it looked up.
+    pub(super) names: Names,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
@@ -98,6 +101,7 @@ impl GuestState {
             hooks: OutboundHooks::new(Arc::clone(&capabilities), log),
             capabilities,
             open_stores: 0,
+            names: Names::default(),
             wasi,
             http,
             table,
@@ -135,6 +139,11 @@ impl GuestState {
             .stdin(input)
             .stdout(output)
             .build();
+    }
+
+    /// What it sends to others.
+    pub(super) fn outbound(&mut self) -> &mut OutboundHooks {
+        &mut self.hooks
     }
 
     /// Handles that the guest has.

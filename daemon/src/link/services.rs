@@ -3,6 +3,8 @@
 //! Calls and replies go in batches, many under way at once; each call has a number, and its reply the same. The worker
 //! names the tenant: what a worker may not be trusted with is not on offer here.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// Most calls in one frame, and so most replies.
@@ -39,6 +41,13 @@ pub enum Ask {
     Variable {
         /// Its name.
         name: String,
+    },
+    /// The addresses of a name that the module may connect to.
+    Resolve {
+        /// A name in normal form.
+        host: String,
+        /// The longest time it may take, in milliseconds.
+        ms_max: u64,
     },
     /// A connection to somewhere that the module was granted.
     Connect {
@@ -97,6 +106,7 @@ impl Ask {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Variable { name } => name.len(),
+            Self::Resolve { host, .. } => host.len(),
             Self::Connect { scheme, host, .. } => scheme.len() + host.len(),
             Self::Store { store, op } => store.len() + op.bytes(),
         }
@@ -139,6 +149,7 @@ impl Given {
         match self {
             Self::Done | Self::Flag(_) | Self::Number(_) | Self::Connected => 0,
             Self::Unconnected(why) => why.bytes(),
+            Self::Addresses(found) => size_of_val(found.as_slice()),
             Self::Value(value) => value.as_ref().map_or(0, Vec::len),
             Self::Values(values) => values.iter().flatten().map(Vec::len).sum(),
             Self::Keys(keys) => keys.iter().map(String::len).sum(),
@@ -175,6 +186,8 @@ pub enum Given {
     Text(String),
     /// A connection: the socket is among the files of the frame, which has one for each of these, in their order.
     Connected,
+    /// Addresses; of a name, at least one.
+    Addresses(Vec<IpAddr>),
     /// None.
     Unconnected(Unconnected),
 }

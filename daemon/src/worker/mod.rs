@@ -103,6 +103,7 @@ async fn run() -> Result<(), WorkerError> {
     raise_descriptor_limit();
     // Afterwards no file may be opened.
     let startup_code = StartupCode::find();
+    Trust::look_around();
     let record = FlightRecord::map(record).map_err(WorkerError::FlightRecord)?;
     crash::mark_crashes();
     let mut in_force = confine::give_up_privileges(start.orders)?;

@@ -124,6 +124,21 @@ impl Server {
         .await
     }
 
+    /// Says this to whoever connects, and nothing else.
+    pub(super) async fn saying(text: &'static [u8]) -> Self {
+        Self::serving(move |mut stream, open| async move {
+            open.asked();
+            if stream.write_all(text).await.is_ok() {
+                while stream
+                    .read(&mut [0; 1024])
+                    .await
+                    .is_ok_and(|bytes| bytes > 0)
+                {}
+            }
+        })
+        .await
+    }
+
     async fn serving<F>(serve: impl Fn(TcpStream, Open) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,

@@ -64,7 +64,7 @@ fn tls_is_believed_only_with_a_certificate_of_the_name_that_was_asked_for() {
         let (server, authority) = Server::start_tls("localhost", "in secret").await;
         let (unknown, _) = Server::start_tls("localhost", "in secret").await;
         let (other, other_authority) = Server::start_tls("elsewhere.test", "in secret").await;
-        let plain = Server::start(answering("in the open")).await;
+        let plain = Server::saying(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         let builder = TestEdge::build();
         let file = builder.home().join("authorities.pem");
         std::fs::write(&file, authority + &other_authority).unwrap();

@@ -141,6 +141,48 @@ impl Connector {
         })
     }
 
+    /// The addresses of a name that a module may connect to, within `time_max`; which of them by what port is judged when
+    /// it connects.
+    ///
+    /// # Errors
+    /// [`Unconnected`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::connect`].
+    pub(super) async fn resolve(
+        &self,
+        tenant: String,
+        host: String,
+        reach: Option<Reach>,
+        time_max: Duration,
+    ) -> Result<Vec<IpAddr>, Unconnected> {
+        let name = host.parse::<Hostname>();
+        let name = name.map_err(|error| Unconnected::NoSuchName(error.to_string()))?;
+        let reach = reach.filter(|reach| {
+            let mut grants = reach.outbound.iter();
+            grants.any(|grant| grant.names_host(name.as_ref()))
+        });
+        let Some(reach) = reach else {
+            return Err(Unconnected::NotGranted(format!("the name {name}")));
+        };
+        let found = self.look_up(tenant, name.to_string(), 0);
+        let found = tokio::time::timeout(time_max, found).await;
+        let found = found.map_err(|_| Unconnected::TimedOut(millis(time_max)))??;
+        let allowed = found.into_iter().map(|address| address.ip()).filter(|ip| {
+            !reach.never.iter().any(|network| network.contains(*ip))
+                && (addresses::special(*ip).is_none()
+                    || reach.networks.iter().any(|network| network.contains(*ip))
+                    || reach.outbound.iter().any(|grant| grant.names_address(*ip)))
+        });
+        let allowed: Vec<IpAddr> = allowed.collect();
+        if allowed.is_empty() {
+            return Err(Unconnected::Prohibited(format!(
+                "{name} leads to addresses alone that are not public; allowed: those, and those of networks that the module's grants name"
+            )));
+        }
+        Ok(allowed)
+    }
+
     async fn look_up(
         &self,
         tenant: String,

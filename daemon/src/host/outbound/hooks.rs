@@ -29,6 +29,17 @@ impl OutboundHooks {
         }
     }
 
+    /// Where what becomes of its requests is told.
+    pub(in crate::host) fn log(&self) -> Arc<dyn GuestLog> {
+        Arc::clone(&self.log)
+    }
+
+    /// The number of the next request or connection, and where what becomes of it is told.
+    pub(in crate::host) fn next(&mut self) -> (u64, Arc<dyn GuestLog>) {
+        self.sent = self.sent.saturating_add(1);
+        (self.sent, Arc::clone(&self.log))
+    }
+
     /// The instance serves another request; one of several at once begins a new count for all of them.
     pub(in crate::host) fn turn_to(&mut self, log: Arc<dyn GuestLog>) {
         self.log = log;
@@ -48,10 +59,15 @@ impl WasiHttpHooks for OutboundHooks {
         // How the answer was taken: nobody here asks.
         _taken: Transmission,
     ) -> Answering {
-        self.sent = self.sent.saturating_add(1);
-        let (capabilities, log) = (Arc::clone(&self.capabilities), Arc::clone(&self.log));
+        let (number, log) = self.next();
         let options = options.unwrap_or_default();
-        let sending = send(capabilities, log, self.sent, request, options);
+        let sending = send(
+            Arc::clone(&self.capabilities),
+            log,
+            number,
+            request,
+            options,
+        );
         Box::new(async move {
             match sending.await {
                 // The connection has a task of its own.

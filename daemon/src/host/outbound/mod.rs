@@ -7,6 +7,7 @@
 
 mod body;
 mod failure;
+mod flow;
 mod hooks;
 mod origin;
 mod pool;
@@ -32,13 +33,16 @@ use crate::link::TenantLimits;
 use crate::link::services::{Ask, Unconnected};
 use crate::quota::{OutboundAccount, OutboundPlace, Outcome};
 use body::{ReceivedBody, SentBody};
-use failure::Failure;
 use origin::Origin;
 use pool::{Connection, Pool};
 
+pub(super) use failure::Failure;
+pub(super) use flow::{Flow, open, resolve};
 pub(super) use hooks::OutboundHooks;
 pub use trust::Trust;
 
+/// The scheme of connections that guests speak on by themselves, as grants have it.
+const TCP: &str = "tcp";
 /// The largest header of an answer, in bytes; hyper's own bound on the number of its fields is 100.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 
@@ -62,6 +66,12 @@ impl Outbound {
                 pool: Arc::default(),
             })
         })
+    }
+
+    /// Whether connections to this name or address, and this port, are granted.
+    pub(super) fn covers_tcp(&self, host: &str, port: u16) -> bool {
+        let mut grants = self.grants.iter();
+        grants.any(|grant| grant.matches(TCP, host, port))
     }
 
     fn covers(&self, origin: &Origin) -> bool {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use ::aws_lc_rs::rand;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -21,6 +22,15 @@ impl Trust {
         Self {
             authorities,
             connector: OnceLock::new(),
+        }
+    }
+
+    /// Has the library look at its surroundings, which it does once and by file names: to be called while those may be
+    /// looked up.
+    pub fn look_around() {
+        let mut some = [0; 1];
+        if rand::fill(&mut some).is_err() {
+            tracing::error!("there are no random numbers: guests cannot speak TLS");
         }
     }
 
