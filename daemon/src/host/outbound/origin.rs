@@ -25,7 +25,9 @@ impl Origin {
     /// # Errors
     /// [`Failure::Invalid`].
     pub(super) fn of(uri: &Uri) -> Result<Self, Failure> {
-        let invalid = |why: &str| Failure::Invalid(format!("{uri:?} leads nowhere: {why}"));
+        // Of the rest it is not for a log to know.
+        let named = uri.authority().map_or("", |authority| authority.host());
+        let invalid = |why: &str| Failure::Invalid(format!("{named:?} leads nowhere: {why}"));
         let is_tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
