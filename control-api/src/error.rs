@@ -3,7 +3,7 @@
 //! [`PlaneError`] knows nothing of HTTP; the problem room turns it, in one exhaustive match, into the
 //! RFC 9457 [`Problem`] that clients see. Messages state what was wrong, with which value, and what is allowed.
 
-use edge_config::{Digest, HostPattern, KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{Digest, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -55,6 +55,12 @@ pub enum PlaneError {
     /// No such publisher key.
     #[error("tenant `{tenant}` trusts no key `{kid}`")]
     KeyNotFound { tenant: TenantName, kid: KeyId },
+    /// No such key in a store.
+    #[error("store `{store}` of tenant `{tenant}` has no such key")]
+    StoreKeyNotFound {
+        tenant: TenantName,
+        store: StoreName,
+    },
     /// No such job, or forgotten.
     #[error("there is no job `{job}`; finished jobs are kept for a while only")]
     JobNotFound { job: String },

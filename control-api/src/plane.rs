@@ -7,14 +7,14 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use edge_config::{KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{KeyId, ModuleName, RouteId, StoreName, TenantName};
 use futures_util::Stream;
 
 use crate::error::PlaneError;
 use crate::view::{
     AuditEntry, Grants, InstanceUse, Job, LogLine, Module, ModuleVersion, NodeState, NodeStatus,
     Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun,
-    RouteWrite, Tenant, TenantWrite, UploadDryRun, Usage, Written,
+    RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage, Written,
 };
 
 /// Who asks for a change, for the audit log.
@@ -180,6 +180,37 @@ pub trait ControlPlane: Send + Sync + 'static {
         module: &ModuleName,
         version: u64,
     ) -> Result<Revised<ModuleVersion>, PlaneError>;
+    /// Keys of one of a tenant's key-value stores, in order.
+    async fn store_keys(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        page: PageRequest,
+    ) -> Result<Page<StoreKey>, PlaneError>;
+    /// The value of a key.
+    async fn store_value(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        key: &str,
+    ) -> Result<Vec<u8>, PlaneError>;
+    /// Sets a key to a value.
+    async fn put_store_value(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        key: &str,
+        value: Bytes,
+        caller: Caller,
+    ) -> Result<Written, PlaneError>;
+    /// Removes a key.
+    async fn delete_store_value(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        key: &str,
+        caller: Caller,
+    ) -> Result<(), PlaneError>;
     /// What a module's guests are granted; the revision is the module's.
     async fn module_grants(
         &self,

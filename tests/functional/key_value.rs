@@ -1,7 +1,13 @@
 //! What guests keep in key-value stores: theirs alone, durable, within what the tenant may have.
 
-use littoral_tests::{Shared, Tenant, TestEdge, component, run};
+use std::collections::HashSet;
+use std::time::Duration;
+
+use control_api::view::PageRequest;
+use edge_config::StoreName;
+use littoral_tests::{Shared, Tenant, TestEdge, component, run, run_within};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 static NODE: Shared = Shared::new();
 
@@ -261,5 +267,113 @@ fn a_thousand_increments_at_once_from_many_instances_lose_none() {
         futures_util::future::join_all(asked).await;
         let get = "keeps-draft2.many.test/get?key=n";
         assert_eq!(ask(&edge, get).await, well("1000"));
+    });
+}
+
+#[test]
+fn what_guests_keep_is_seen_and_changed_from_outside() {
+    run(async {
+        let edge = NODE.edge().await;
+        let seen = keeper(&edge, "seen", "spin5-keeps").await;
+        let asked = async |rest: &str| ask(&edge, &format!("spin5-keeps.seen.test{rest}")).await;
+        asked("/set?key=a&value=of+a+guest").await;
+        let (client, store): (_, StoreName) = (edge.client(), "default".parse().unwrap());
+        let got = client.store_value(seen.name(), &store, "a").await.unwrap();
+        assert_eq!(got, b"of a guest");
+        let odd = "b/\u{e9} ";
+        client
+            .put_store_value(seen.name(), &store, odd, "outside".into())
+            .await
+            .unwrap();
+        assert_eq!(asked("/get?key=b/%C3%A9+").await, well("outside"));
+        let usage = seen.usage().await;
+        assert_eq!((usage.key_value_keys, usage.key_value_bytes), (2, 11 + 12));
+        let page = PageRequest {
+            after: None,
+            limit: 1,
+        };
+        let listed = client.store_keys(seen.name(), &store, &page).await.unwrap();
+        assert_eq!(listed.next_after.as_deref(), Some("a"));
+        client
+            .delete_store_value(seen.name(), &store, "a")
+            .await
+            .unwrap();
+        assert_eq!(asked("/exists?key=a").await, well("false"));
+        seen.limit(json!({"key_value_value_kib_max": 1})).await;
+        let large = client
+            .put_store_value(seen.name(), &store, "l", vec![0; 1025].into())
+            .await;
+        let said = large.unwrap_err().to_string();
+        assert!(
+            said.contains("the value has 1025 bytes; allowed: 1024"),
+            "{said}"
+        );
+    });
+}
+
+/// Each request sets this many keys, one after another.
+const KEYS_A_REQUEST: usize = 100;
+
+#[test]
+fn a_hundred_thousand_acknowledged_writes_outlive_control_killed_amid_them() {
+    run_within(Duration::from_secs(400), async {
+        let mut edge = TestEdge::start().await;
+        let acme = keeper(&edge, "acme", "spin5-keeps").await;
+        acme.limit(json!({
+            "key_value_keys_max": 1_000_000, "concurrent_requests_max": 100, "waiting_requests_max": 1000,
+            "waiting_ms_max": 600_000, "request_deadline_ms_max": 600_000, "response_head_ms_max": 600_000,
+            "request_cpu_ms_max": 60_000, "key_value_calls_per_s_max": 10_000_000,
+        }))
+        .await;
+        let mut acknowledged = HashSet::new();
+        let mut next = 0;
+        // Killed three times amid a burst, then left to finish the rest.
+        for answers in [150, 400, 700, 1000] {
+            let mut asked = JoinSet::new();
+            while acknowledged.len() < answers {
+                while asked.len() < 64 {
+                    let (number, key) =
+                        (next, format!("key=k{next}.&value=v&times={KEYS_A_REQUEST}"));
+                    let ask = edge.ask("GET", &format!("spin5-keeps.acme.test/set?{key}"));
+                    asked.spawn(async move { (number, ask.send().await) });
+                    next += 1;
+                }
+                let (number, answer) = asked.join_next().await.unwrap().unwrap();
+                assert_eq!(answer.status(), 200, "{}", answer.text());
+                acknowledged.insert(number);
+            }
+            edge.kill_control();
+            edge.control().wait().await;
+            // Those under way are not answered, whatever was written of them.
+            asked.abort_all();
+            edge.start_again().await;
+        }
+        let (client, store): (_, StoreName) = (edge.client(), "default".parse().unwrap());
+        let mut there = HashSet::new();
+        let mut page = PageRequest {
+            after: None,
+            limit: 1000,
+        };
+        loop {
+            let listed = client.store_keys(acme.name(), &store, &page).await.unwrap();
+            there.extend(listed.items.into_iter().map(|key| key.key));
+            match listed.next_after {
+                Some(after) => page.after = Some(after),
+                None => break,
+            }
+        }
+        assert!(acknowledged.len() * KEYS_A_REQUEST >= 100_000);
+        for number in acknowledged {
+            for time in 0..KEYS_A_REQUEST {
+                let key = if time == 0 {
+                    format!("k{number}.")
+                } else {
+                    format!("k{number}.{time}")
+                };
+                assert!(there.contains(&key), "{key} was acknowledged");
+            }
+        }
+        let usage = acme.through(client).usage().await;
+        assert_eq!(usage.key_value_keys, there.len() as u64);
     });
 }

@@ -62,6 +62,11 @@ impl Context {
         Ok(Client::new(&self.admin, token)?)
     }
 
+    /// Whether results are for people.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.output, Output::Text)
+    }
+
     /// Shows a result: the value for programs, the text for people.
     pub(super) fn show<T: Serialize>(
         &self,

@@ -19,6 +19,7 @@ mod output;
 mod progress;
 mod route;
 mod status;
+mod store;
 mod tenant;
 mod token;
 mod usage;
@@ -66,6 +67,9 @@ enum Command {
     /// Whose signatures a tenant trusts
     #[command(subcommand)]
     Key(key::Command),
+    /// What guests keep in key-value stores
+    #[command(subcommand)]
+    Store(store::Command),
     /// Sign a component, upload it, route a hostname to it
     Deploy(deploy::Arguments),
     /// Modules, their versions, uploads under way
@@ -135,6 +139,7 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Tenant(command) => tenant::run(context, command).await,
         Command::Key(command) => key::run(context, command).await,
+        Command::Store(command) => store::run(context, command).await,
         Command::Deploy(arguments) => deploy::run(context, arguments).await,
         Command::Module(command) => module::run(context, command).await,
         Command::Route(command) => route::run(context, command).await,

@@ -31,6 +31,11 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
             ("modules", usage.modules.to_string()),
             ("routes", usage.routes.to_string()),
             ("publisher keys", usage.publisher_keys.to_string()),
+            ("keys in key-value stores", usage.key_value_keys.to_string()),
+            (
+                "bytes in key-value stores",
+                usage.key_value_bytes.to_string(),
+            ),
             ("component bytes", usage.component_bytes.to_string()),
             ("log bytes dropped", usage.log_bytes_dropped.to_string()),
         ]);

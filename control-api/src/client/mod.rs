@@ -9,6 +9,7 @@ mod events;
 mod node;
 mod request;
 mod routes;
+mod stores;
 mod tenants;
 mod upload;
 

@@ -83,6 +83,8 @@ kinds! {
         "The tenant has no such route.";
     KeyNotFound NOT_FOUND "key-not-found" "No such publisher key"
         "The tenant trusts no key of this id.";
+    StoreKeyNotFound NOT_FOUND "store-key-not-found" "No such key in the store"
+        "The tenant's key-value store of this name has no such key, or there is no such store.";
     JobNotFound NOT_FOUND "job-not-found" "No such job"
         "There is no such job; finished ones are kept for a while only.";
 

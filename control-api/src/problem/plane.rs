@@ -16,6 +16,7 @@ impl From<&PlaneError> for Answer {
             E::VersionNotFound { .. } => answer(Kind::VersionNotFound),
             E::RouteNotFound { .. } => answer(Kind::RouteNotFound),
             E::KeyNotFound { .. } => answer(Kind::KeyNotFound),
+            E::StoreKeyNotFound { .. } => answer(Kind::StoreKeyNotFound),
             E::JobNotFound { .. } => answer(Kind::JobNotFound),
 
             E::RevisionMismatch { current, .. } => {

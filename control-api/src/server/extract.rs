@@ -1,7 +1,7 @@
 //! What a request says, read within bounds: names in the path, the query, a JSON body.
 
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
-use edge_config::{KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{KeyId, ModuleName, RouteId, StoreName, TenantName};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
@@ -45,6 +45,7 @@ path_parts! {
     ModuleName => "module";
     KeyId => "kid";
     RouteId => "route";
+    StoreName => "store";
 }
 
 /// A version's number.

@@ -21,6 +21,7 @@ mod node;
 mod openapi;
 mod reply;
 mod routes;
+mod stores;
 mod tenants;
 mod upload;
 
@@ -168,6 +169,8 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(modules::version))
         .routes(routes!(modules::instances, modules::put_instances))
         .routes(routes!(grants::show, grants::put))
+        .routes(routes!(stores::list))
+        .routes(routes!(stores::show, stores::put, stores::delete))
         .routes(routes!(jobs::show))
         .routes(routes!(routes::list))
         .routes(routes!(routes::show, routes::put, routes::delete))

@@ -22,6 +22,7 @@ use crate::problem::MEDIA_TYPE;
         (name = "tenants", description = "Owners, and the isolation boundary"),
         (name = "keys", description = "Publishers whose signatures a tenant trusts"),
         (name = "modules", description = "Uploads, and what became of them"),
+        (name = "stores", description = "What guests keep, seen and changed from outside"),
         (name = "routes", description = "Hostname and path prefix to module")
     )
 )]

@@ -7,6 +7,7 @@ mod instances;
 mod module;
 mod node;
 mod route;
+mod stores;
 mod tenant;
 
 pub use grants::*;
@@ -14,6 +15,7 @@ pub use instances::*;
 pub use module::*;
 pub use node::*;
 pub use route::*;
+pub use stores::*;
 pub use tenant::*;
 
 use serde::{Deserialize, Serialize};

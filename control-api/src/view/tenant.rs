@@ -96,6 +96,10 @@ pub struct Usage {
     pub routes: u64,
     /// Publisher keys trusted.
     pub publisher_keys: u64,
+    /// Keys in its key-value stores.
+    pub key_value_keys: u64,
+    /// Bytes of keys and values in its key-value stores.
+    pub key_value_bytes: u64,
     /// Bytes of components kept (shared ones counted in full).
     pub component_bytes: u64,
     /// Log bytes dropped by the rate limit.

@@ -37,6 +37,12 @@ const ACCESS: &[(&str, &[&str])] = &[
     ("delete_module", OWNER),
     ("get_module_instances", WORK),
     ("put_module_instances", DEPLOY),
+    ("get_module_grants", WORK),
+    ("put_module_grants", OWNER),
+    ("list_store_keys", OWNER),
+    ("get_store_value", OWNER),
+    ("put_store_value", OWNER),
+    ("delete_store_value", OWNER),
     ("get_module_version", WORK),
     ("get_job", WORK),
     ("list_routes", WORK),
@@ -86,6 +92,8 @@ fn fill(path: &str, tenant: &str, kid: &str) -> String {
         .replace("{kid}", kid)
         .replace("{module}", "hello")
         .replace("{version}", "1")
+        .replace("{store}", "default")
+        .replace("{key}", "visits")
         .replace("{job}", "job-1")
         .replace("{route}", "hello.localhost%2F");
     assert!(!filled.contains('{'), "{filled}");

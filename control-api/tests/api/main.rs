@@ -8,11 +8,13 @@
 
 mod access;
 mod cli;
+mod grants;
 mod instances;
 mod jwks;
 mod listening;
 mod logs;
 mod shapes;
+mod stores;
 mod support;
 mod tokens;
 mod uploads;

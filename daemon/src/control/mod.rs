@@ -25,6 +25,7 @@ mod restore;
 mod services;
 mod sockets;
 mod state;
+mod stores;
 mod supervise;
 mod supply;
 mod upload;

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use control_api::error::PlaneError;
 use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
 use control_api::view::{
     AuditEntry, Grants, InstanceUse, Job, Module, ModuleVersion, NodeState, NodeStatus, Page,
     PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite,
-    Tenant, TenantWrite, UploadDryRun, Usage, Written,
+    StoreKey, Tenant, TenantWrite, UploadDryRun, Usage, Written,
 };
-use edge_config::{HostPattern, KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName};
 
-use super::Control;
 use super::change::{Plan, check, revised};
 use super::edit::Edit;
 use super::state::{self, RouteTarget, State, TenantSettings};
 use super::views;
+use super::{Control, blocking};
 
 /// How long an answer waits for figures that are newer than the last report.
 const FIGURES_PATIENCE: Duration = Duration::from_millis(200);
@@ -220,6 +221,11 @@ impl ControlPlane for Control {
 
     async fn usage(&self, tenant: &TenantName) -> Result<Usage, PlaneError> {
         self.supervisor().fresh_figures(FIGURES_PATIENCE).await;
+        let (me, name) = (self.me(), tenant.clone());
+        // Where it cannot be opened, guests and the log have it.
+        let kept = blocking(move || me.and_then(|me| me.storage.kept(name.as_str()).ok()))
+            .await?
+            .unwrap_or_default();
         let state = self.read();
         let found = tenant_in(&state, tenant)?;
         let versions = found
@@ -245,6 +251,8 @@ impl ControlPlane for Control {
             modules: found.modules.len() as u64,
             routes: found.routes.len() as u64,
             publisher_keys: found.keys.len() as u64,
+            key_value_keys: kept.keys,
+            key_value_bytes: kept.bytes,
             component_bytes: versions.map(|version| version.component_bytes).sum(),
             log_bytes_dropped: totals.log_bytes_dropped,
             worker_crashes: self.worker_crashes(tenant),
@@ -417,6 +425,46 @@ impl ControlPlane for Control {
             .version(version)
             .ok_or_else(|| version_not_found(module, version, &found.value))?;
         Ok(revised(found.revision, views::version(kept)))
+    }
+
+    async fn store_keys(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        page: PageRequest,
+    ) -> Result<Page<StoreKey>, PlaneError> {
+        self.store_keys(tenant, store, page).await
+    }
+
+    async fn store_value(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        key: &str,
+    ) -> Result<Vec<u8>, PlaneError> {
+        self.store_value(tenant, store, key).await
+    }
+
+    async fn put_store_value(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        key: &str,
+        value: Bytes,
+        caller: Caller,
+    ) -> Result<Written, PlaneError> {
+        self.put_store_value(tenant, store, key, value, &caller)
+            .await
+    }
+
+    async fn delete_store_value(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        key: &str,
+        caller: Caller,
+    ) -> Result<(), PlaneError> {
+        self.delete_store_value(tenant, store, key, &caller).await
     }
 
     async fn module_grants(

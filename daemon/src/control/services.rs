@@ -76,7 +76,7 @@ impl Control {
     }
 
     /// What a tenant may keep; nothing where there is no such tenant.
-    fn allowance(&self, tenant: &str) -> Option<Allowance> {
+    pub(super) fn allowance(&self, tenant: &str) -> Option<Allowance> {
         let tenant: TenantName = tenant.parse().ok()?;
         let state = self.read();
         let limits = &state.tenants.get(&tenant)?.limits;

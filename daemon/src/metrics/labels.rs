@@ -117,6 +117,7 @@ impl From<&PlaneError> for UploadEnd {
             | E::VersionNotFound { .. }
             | E::RouteNotFound { .. }
             | E::KeyNotFound { .. }
+            | E::StoreKeyNotFound { .. }
             | E::JobNotFound { .. }
             | E::RevisionMismatch { .. }
             | E::RevisionOfNothing { .. }

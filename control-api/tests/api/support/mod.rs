@@ -142,6 +142,10 @@ impl TestNode {
             .bearer_auth(self.admin_token())
     }
 
+    pub(crate) fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
+        self.http.request(method, self.url(path)).bearer_auth(token)
+    }
+
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.admin(Method::GET, path)
     }

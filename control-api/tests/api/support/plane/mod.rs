@@ -7,15 +7,17 @@ mod keys;
 mod modules;
 mod routes;
 mod state;
+mod stores;
 mod tenants;
 mod uploads;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use control_api::error::{PlaneError, Problem};
 use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
 use control_api::view::*;
-use edge_config::{KeyId, ModuleName, RouteId, TenantName};
+use edge_config::{KeyId, ModuleName, RouteId, StoreName, TenantName};
 use tokio::sync::Notify;
 
 use state::{Result, State};
@@ -288,6 +290,45 @@ impl ControlPlane for MemoryPlane {
         version: u64,
     ) -> Result<Revised<ModuleVersion>> {
         self.lock().module_version(tenant, module, version)
+    }
+
+    async fn store_keys(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        page: PageRequest,
+    ) -> Result<Page<StoreKey>> {
+        self.lock().store_keys(tenant, store, &page)
+    }
+
+    async fn store_value(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        key: &str,
+    ) -> Result<Vec<u8>> {
+        self.lock().store_value(tenant, store, key)
+    }
+
+    async fn put_store_value(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        key: &str,
+        value: Bytes,
+        _caller: Caller,
+    ) -> Result<Written> {
+        self.lock().put_store_value(tenant, store, key, value)
+    }
+
+    async fn delete_store_value(
+        &self,
+        tenant: &TenantName,
+        store: &StoreName,
+        key: &str,
+        _caller: Caller,
+    ) -> Result<()> {
+        self.lock().delete_store_value(tenant, store, key)
     }
 
     async fn module_grants(

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use control_api::error::PlaneError;
 use control_api::plane::Caller;
 use control_api::view::*;
-use edge_config::{KeyId, Limits, ModuleName, RouteId, TenantName};
+use edge_config::{KeyId, Limits, ModuleName, RouteId, StoreName, TenantName};
 use tokio::sync::broadcast;
 
 use super::uploads::Pending;
@@ -29,6 +30,7 @@ pub(super) struct Owner {
     pub(super) modules: BTreeMap<ModuleName, Revised<Module>>,
     pub(super) highest: BTreeMap<ModuleName, u64>,
     pub(super) routes: BTreeMap<RouteId, Revised<RouteWrite>>,
+    pub(super) kept: BTreeMap<StoreName, BTreeMap<String, Bytes>>,
     pub(super) lines: Vec<LogLine>,
     pub(super) live: broadcast::Sender<LogLine>,
 }

@@ -51,6 +51,7 @@ impl State {
             modules: BTreeMap::new(),
             highest: BTreeMap::new(),
             routes: BTreeMap::new(),
+            kept: BTreeMap::new(),
             lines: Vec::new(),
             live: broadcast::channel(64).0,
         });

@@ -176,6 +176,7 @@ impl State {
             active_version: number,
             highest_version: number,
             instances: InstanceUse::default(),
+            grants: Grants::default(),
             versions: vec![version.clone()],
         };
         let before = owner.modules.remove(&checked.module);
@@ -186,6 +187,7 @@ impl State {
         };
         if let Some(before) = before {
             module.instances = before.value.instances;
+            module.grants = before.value.grants.clone();
             module.versions.extend(before.value.versions);
         }
         let module = Revised {
