@@ -102,3 +102,83 @@ fn a_refusal_is_shown_with_title_detail_and_request_id() {
         assert!(said.contains("/tenant-not-found"), "{said}");
     });
 }
+
+#[test]
+fn a_spin_application_is_deployed_from_its_manifest_and_what_has_no_counterpart_is_named() {
+    run(async {
+        let edge = NODE.edge().await;
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+        for guest in ["spin5-counter", "spin7-hello"] {
+            std::fs::write(at(&format!("{guest}.wasm")), component(guest)).unwrap();
+        }
+        let manifest = r#"
+            spin_manifest_version = 2
+            [application]
+            name = "shop"
+            [[trigger.http]]
+            route = "/visits/..."
+            component = "counter"
+            [[trigger.http]]
+            route = "/"
+            component = "hello"
+            [component.counter]
+            source = "spin5-counter.wasm"
+            key_value_stores = ["default"]
+            [component.hello]
+            source = "spin7-hello.wasm"
+        "#;
+        std::fs::write(at("spin.toml"), manifest).unwrap();
+        let public = json(&edge, &["keygen", &at("publisher.key")]).await;
+        std::fs::write(at("publisher.jwk"), public.to_string()).unwrap();
+        json(&edge, &["tenant", "create", "shop"]).await;
+        json(
+            &edge,
+            &["key", "add", &at("publisher.jwk"), "--tenant", "shop"],
+        )
+        .await;
+        let (file, key) = (at("spin.toml"), at("publisher.key"));
+        let deploy = [
+            "deploy",
+            &file,
+            "--tenant",
+            "shop",
+            "--host",
+            "shop.test",
+            "--key",
+            &key,
+        ];
+
+        let tried = json(&edge, &[&deploy[..], &["--dry-run"]].concat()).await;
+        assert_eq!(tried["modules"][0]["upload"]["accepted"], true);
+        assert_eq!(tried["modules"][0]["grants"]["key_value"][0], "default");
+        let modules = json(&edge, &["module", "list", "--tenant", "shop"]).await;
+        assert_eq!(modules.as_array().map(Vec::len), Some(0));
+
+        let deployed = json(&edge, &deploy).await;
+        let port = edge.http().port();
+        assert_eq!(
+            deployed["urls"][0],
+            format!("http://shop.test:{port}/visits")
+        );
+        assert_eq!(deployed["routes_with_all_below"], serde_json::json!(["/"]));
+        assert_eq!(
+            edge.get("shop.test/").await.text(),
+            "Hello from WebAssembly!"
+        );
+        for visit in 1..3 {
+            let answer = edge.get("shop.test/visits/a").await.text();
+            assert_eq!(answer, format!("Visit number: {visit}"));
+        }
+
+        let more = format!("{manifest}\nsqlite_databases = [\"default\"]\n");
+        std::fs::write(&file, more).unwrap();
+        let output = littoral(&edge, &deploy).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success());
+        assert!(
+            said.contains("[component.hello] sqlite_databases is not supported"),
+            "{said}"
+        );
+    });
+}

@@ -12,13 +12,16 @@ use super::context::Context;
 use super::failure::Failure;
 use super::output::{facts, table};
 use super::progress::Progress;
+use super::spin;
 use super::token::seconds;
 use crate::auth::system_clock;
 use crate::client::{Client, ClientError, Component, UploadAnswer, UploadRequest};
 use crate::keypair::PrivateKey;
 use crate::problem::Kind;
 use crate::statement::{Statement, sign};
-use crate::view::{Job, JobState, Precondition, Route, RouteWrite, UploadDryRun};
+use crate::view::{
+    Job, JobState, ModuleVersion, Precondition, Route, RouteWrite, UploadDryRun, Written,
+};
 
 /// Pause before the second look at a job; each further one is half as long again, up to the longest. Most components are
 /// compiled before anybody would notice a wait, and a long compilation needs no eager questions.
@@ -28,19 +31,19 @@ const POLL_LONGEST: Duration = Duration::from_millis(400);
 /// Signs a component, uploads it, waits until it is compiled, routes a hostname to it, and prints the URL.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The component
+    /// The component, a core module, or a Spin application's `spin.toml`
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The tenant
     #[arg(long)]
     tenant: TenantName,
-    /// The module
+    /// The module; a Spin application names its own
     #[arg(long)]
-    module: ModuleName,
+    module: Option<ModuleName>,
     /// The hostname, exact or `*.wildcard`, to route to it
     #[arg(long, required_unless_present_any = ["no_route", "dry_run"])]
     host: Option<HostPattern>,
-    /// The path prefix to route to it
+    /// The path prefix to route to it; a Spin application has its own
     #[arg(long, default_value = "/", value_name = "PATH")]
     path: PathPrefix,
     /// The publisher's private key, from `littoral keygen`
@@ -63,62 +66,30 @@ pub(super) struct Arguments {
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let client = context.client()?;
     let key = PrivateKey::read(&arguments.key)?;
-    let (digest, component_bytes) = hash(&arguments.file).map_err(|source| {
-        Failure::local(
-            format!("{} cannot be read", arguments.file.display()),
-            source,
-        )
+    if arguments
+        .file
+        .file_name()
+        .is_some_and(|name| name == spin::FILE_NAME)
+    {
+        return run_application(context, &client, &key, &arguments).await;
+    }
+    let module = arguments.module.clone().ok_or_else(|| {
+        Failure::Usage("--module is missing; only a spin.toml names modules of its own".to_owned())
     })?;
-    let now = system_clock()();
-    let version = match arguments.version {
-        Some(version) => version,
-        None => next_version(&client, &arguments, now).await?,
-    };
-    let statement = Statement {
-        tenant: arguments.tenant.clone(),
-        module: arguments.module.clone(),
-        version,
-        digest,
-        iat: now,
-        exp: now.saturating_add(arguments.lifetime),
-    };
-    let upload = UploadRequest {
-        tenant: arguments.tenant.clone(),
-        module: arguments.module.clone(),
-        statement: Some(sign(&key, &statement)),
-        component: Component::File(arguments.file.clone()),
-        precondition: Precondition::None,
-        respond_async: true,
-    };
-    let progress = Progress::new();
-    let sent = move |bytes| progress.sent(bytes, component_bytes);
+    let (upload, component_bytes) =
+        prepare(&client, &key, &arguments, &module, &arguments.file).await?;
     if arguments.dry_run {
+        let progress = Progress::new();
+        let sent = move |bytes| progress.sent(bytes, component_bytes);
         let answer = client.upload_dry_run(&upload, sent).await;
         progress.clear();
-        return show_dry_run(context, &client, &arguments, answer?).await;
+        return show_dry_run(context, &client, &arguments, &module, answer?).await;
     }
-    let answer = client.upload(&upload, sent).await;
-    progress.clear();
-    let (version, created) = match answer? {
-        UploadAnswer::Done { version, created } => (version.value, created),
-        UploadAnswer::Accepted(job) => {
-            let (version, written) = wait(&client, &arguments.tenant, job, progress).await?;
-            (version, written != crate::view::Written::Unchanged)
-        }
-    };
+    let (version, created) = publish(&client, &upload, component_bytes).await?;
     let routed = match arguments.host.clone().filter(|_| !arguments.no_route) {
         None => None,
         Some(host) => {
-            let id = RouteId::new(host, arguments.path.clone());
-            let write = RouteWrite {
-                module: arguments.module.clone(),
-                version: None,
-            };
-            let put = client
-                .put_route(&arguments.tenant, &id, &write, Precondition::None)
-                .await?;
-            let node = client.node().await?;
-            Some((url(&put.resource.value, &node.http), put.resource.value))
+            Some(route(&client, &arguments, host, arguments.path.clone(), &module).await?)
         }
     };
     let value = json!({
@@ -130,17 +101,209 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     context.show(&value, || match &routed {
         Some((url, _)) => format!("{url}\n"),
         None => format!(
-            "{} version {} is {}\n",
-            arguments.module,
+            "{module} version {} is {}\n",
             version.version,
             if created { "accepted" } else { "there already" }
         ),
     })
 }
 
+/// Deploys a Spin application: all of its modules with their grants, and then, when each of them is there, the routes.
+async fn run_application(
+    context: &Context,
+    client: &Client,
+    key: &PrivateKey,
+    arguments: &Arguments,
+) -> Result<(), Failure> {
+    if arguments.module.is_some() || arguments.path.as_str() != "/" || arguments.version.is_some() {
+        return Err(Failure::Usage(
+            "--module, --path and --version do not go with a spin.toml, which says them itself"
+                .to_owned(),
+        ));
+    }
+    let text = std::fs::read_to_string(&arguments.file).map_err(|error| {
+        Failure::local(
+            format!("{} cannot be read", arguments.file.display()),
+            error,
+        )
+    })?;
+    let folder = arguments.file.parent().unwrap_or(Path::new(""));
+    let application = spin::read(&text, folder).map_err(|wrong| {
+        Failure::Usage(format!(
+            "{} cannot be deployed:\n  {}",
+            arguments.file.display(),
+            wrong.join("\n  ")
+        ))
+    })?;
+    let (mut shown, mut refused) = (Vec::new(), false);
+    for module in &application.modules {
+        let (upload, component_bytes) =
+            prepare(client, key, arguments, &module.name, &module.file).await?;
+        if arguments.dry_run {
+            let answer = client.upload_dry_run(&upload, |_| {}).await?;
+            refused |= !answer.accepted;
+            shown.push(json!({
+                "module": module.name, "upload": answer, "grants": module.grants, "paths": module.paths,
+            }));
+            continue;
+        }
+        let (version, created) = publish(client, &upload, component_bytes).await?;
+        // Who deploys again what grants nothing new needs no token that grants.
+        let granted = client
+            .module_grants(&arguments.tenant, &module.name)
+            .await?;
+        if granted.value != module.grants {
+            let none = Precondition::None;
+            client
+                .put_module_grants(&arguments.tenant, &module.name, &module.grants, none)
+                .await?;
+        }
+        shown.push(json!({
+            "module": module.name, "version": version, "created": created, "grants": module.grants,
+        }));
+    }
+    let mut urls = Vec::new();
+    if let Some(host) = arguments
+        .host
+        .as_ref()
+        .filter(|_| !arguments.dry_run && !arguments.no_route)
+    {
+        for module in &application.modules {
+            for path in &module.paths {
+                let routed = route(client, arguments, host.clone(), path.clone(), &module.name);
+                urls.push(routed.await?.0);
+            }
+        }
+    }
+    let widened: Vec<_> = application
+        .modules
+        .iter()
+        .flat_map(|module| &module.widened)
+        .collect();
+    let value = json!({ "modules": shown, "urls": urls, "routes_with_all_below": widened });
+    context.show(&value, || {
+        let mut text: String = urls.iter().map(|url| format!("{url}\n")).collect();
+        if arguments.dry_run {
+            text.push_str(&application_text(&shown));
+        }
+        for path in widened {
+            text.push_str(&format!("note: {path} answers for all below it too\n"));
+        }
+        text
+    })?;
+    if refused {
+        Err(Failure::WouldBeRefused)
+    } else {
+        Ok(())
+    }
+}
+
+fn application_text(shown: &[serde_json::Value]) -> String {
+    let rows: Vec<_> = shown
+        .iter()
+        .map(|module| {
+            let accepted = module["upload"]["accepted"].as_bool() == Some(true);
+            let problems = module["upload"]["problems"].as_array();
+            let problems = problems.into_iter().flatten();
+            let details: Vec<_> = problems
+                .filter_map(|problem| problem["detail"].as_str())
+                .collect();
+            [
+                module["module"].as_str().unwrap_or_default().to_owned(),
+                if accepted {
+                    "would be accepted"
+                } else {
+                    "would be refused"
+                }
+                .to_owned(),
+                details.join("; "),
+            ]
+        })
+        .collect();
+    table(["MODULE", "", ""], &rows)
+}
+
+/// The signed upload of a file, and its length in bytes.
+async fn prepare(
+    client: &Client,
+    key: &PrivateKey,
+    arguments: &Arguments,
+    module: &ModuleName,
+    file: &Path,
+) -> Result<(UploadRequest, u64), Failure> {
+    let (digest, component_bytes) = hash(file)
+        .map_err(|source| Failure::local(format!("{} cannot be read", file.display()), source))?;
+    let now = system_clock()();
+    let version = match arguments.version {
+        Some(version) => version,
+        None => next_version(client, &arguments.tenant, module, now).await?,
+    };
+    let statement = Statement {
+        tenant: arguments.tenant.clone(),
+        module: module.clone(),
+        version,
+        digest,
+        iat: now,
+        exp: now.saturating_add(arguments.lifetime),
+    };
+    let upload = UploadRequest {
+        tenant: arguments.tenant.clone(),
+        module: module.clone(),
+        statement: Some(sign(key, &statement)),
+        component: Component::File(file.to_owned()),
+        precondition: Precondition::None,
+        respond_async: true,
+    };
+    Ok((upload, component_bytes))
+}
+
+/// Uploads and waits until that is a version, or was one; whether it is new.
+async fn publish(
+    client: &Client,
+    upload: &UploadRequest,
+    component_bytes: u64,
+) -> Result<(ModuleVersion, bool), Failure> {
+    let progress = Progress::new();
+    let sent = move |bytes| progress.sent(bytes, component_bytes);
+    let answer = client.upload(upload, sent).await;
+    progress.clear();
+    match answer? {
+        UploadAnswer::Done { version, created } => Ok((version.value, created)),
+        UploadAnswer::Accepted(job) => {
+            let (version, written) = wait(client, &upload.tenant, job, progress).await?;
+            Ok((version, written != Written::Unchanged))
+        }
+    }
+}
+
+/// Routes a place to a module; where that answers, and the route.
+async fn route(
+    client: &Client,
+    arguments: &Arguments,
+    host: HostPattern,
+    path: PathPrefix,
+    module: &ModuleName,
+) -> Result<(String, Route), Failure> {
+    let id = RouteId::new(host, path);
+    let write = RouteWrite {
+        module: module.clone(),
+        version: None,
+    };
+    let put = client
+        .put_route(&arguments.tenant, &id, &write, Precondition::None)
+        .await?;
+    let node = client.node().await?;
+    Ok((url(&put.resource.value, &node.http), put.resource.value))
+}
+
 /// The time, or one above the highest accepted: versions of a module only rise.
-async fn next_version(client: &Client, arguments: &Arguments, now: u64) -> Result<u64, Failure> {
-    let highest = match client.module(&arguments.tenant, &arguments.module).await {
+async fn next_version(
+    client: &Client,
+    tenant: &TenantName,
+    module: &ModuleName,
+    now: u64,
+) -> Result<u64, Failure> {
+    let highest = match client.module(tenant, module).await {
         Ok(module) => module.value.highest_version,
         Err(ClientError::Problem(problem)) if problem.kind() == Some(Kind::ModuleNotFound) => 0,
         Err(error) => return Err(error.into()),
@@ -154,7 +317,7 @@ async fn wait(
     tenant: &TenantName,
     mut job: Job,
     progress: Progress,
-) -> Result<(crate::view::ModuleVersion, crate::view::Written), Failure> {
+) -> Result<(ModuleVersion, Written), Failure> {
     let mut pause = POLL_FIRST;
     loop {
         progress.job(&job.state);
@@ -180,6 +343,7 @@ async fn show_dry_run(
     context: &Context,
     client: &Client,
     arguments: &Arguments,
+    module: &ModuleName,
     upload: UploadDryRun,
 ) -> Result<(), Failure> {
     let route = match &arguments.host {
@@ -187,7 +351,7 @@ async fn show_dry_run(
         Some(host) => {
             let id = RouteId::new(host.clone(), arguments.path.clone());
             let write = RouteWrite {
-                module: arguments.module.clone(),
+                module: module.clone(),
                 version: None,
             };
             let answer = client

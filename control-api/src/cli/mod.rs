@@ -18,6 +18,7 @@ mod node;
 mod output;
 mod progress;
 mod route;
+mod spin;
 mod status;
 mod store;
 mod tenant;
