@@ -278,7 +278,7 @@ fn five_hundred_requests_to_one_origin_open_a_handful_of_connections() {
         {
             let said = call(&edge, "calls-out", tenant, &other.url("127.0.0.1")).await;
             assert_eq!(said.0, 200);
-            assert!(other.connections() >= number.min(1) + 1);
+            assert!(other.connections() > number.min(1));
         }
         let used = other.requests_by_connection();
         assert!(used.len() >= 2, "two tenants shared a connection: {used:?}");

@@ -124,7 +124,7 @@ impl ControlPlane for Control {
         let now = self.now_s();
         let memory_mib_max = self.instance_memory_mib_max();
         let guest_memory_mib_max = self.guest_memory_bytes_max >> 20;
-        if self.read().tenants.get(tenant).is_none() {
+        if !self.read().tenants.contains_key(tenant) {
             self.forget_kept(tenant).await?;
         }
         let name = tenant.clone();

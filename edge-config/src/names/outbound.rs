@@ -192,10 +192,10 @@ impl FromStr for OutboundPattern {
             _ => host,
         };
         if host.contains('/')
-            && !host
+            && host
                 .rsplit('/')
                 .next()
-                .is_some_and(|bits| bits.trim_end_matches(']').parse::<u8>().is_ok())
+                .is_none_or(|bits| bits.trim_end_matches(']').parse::<u8>().is_err())
             || port.is_some_and(|port| port.contains('/'))
         {
             return Err(OutboundPatternError::Path { text: shown() });
