@@ -124,6 +124,22 @@ impl Server {
         .await
     }
 
+    /// Answers one request of each connection, says nothing of closing it, and does so at once.
+    pub(super) async fn fickle(text: &str) -> Self {
+        let answer = Arc::new(answering(text));
+        Self::serving(move |mut stream, open| {
+            let answer = Arc::clone(&answer);
+            async move {
+                if let Some(head) = head(&mut stream, &mut Vec::new()).await {
+                    open.asked();
+                    // The next request may be on its way: whoever sent it finds the connection gone.
+                    let _ = stream.write_all(&answer(&head)).await;
+                }
+            }
+        })
+        .await
+    }
+
     /// Says this to whoever connects, and nothing else.
     pub(super) async fn saying(text: &'static [u8]) -> Self {
         Self::serving(move |mut stream, open| async move {

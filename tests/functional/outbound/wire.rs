@@ -59,6 +59,21 @@ fn each_fault_of_an_upstream_has_its_code() {
 }
 
 #[test]
+fn a_server_that_closes_kept_connections_is_asked_on_new_ones() {
+    run(async {
+        let edge = NODE.edge().await;
+        caller(&edge, "fickle", json!({"outbound": ["http://127.0.0.1:*"]})).await;
+        let server = Server::fickle("once").await;
+        for guest in GUESTS {
+            for number in 0..50 {
+                let said = call(&edge, guest, "fickle", &server.url("127.0.0.1")).await;
+                assert_eq!(said, (200, "once".to_owned()), "{guest} {number}");
+            }
+        }
+    });
+}
+
+#[test]
 fn tls_is_believed_only_with_a_certificate_of_the_name_that_was_asked_for() {
     run(async {
         let (server, authority) = Server::start_tls("localhost", "in secret").await;

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use edge_config::OutboundPattern;
 use http::{Method, Request, Response, Uri, Version};
-use http_body_util::BodyExt as _;
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
@@ -192,6 +193,8 @@ async fn answered(
     parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     parts.version = Version::HTTP_11;
     let most = call.limits.outbound_sent_bytes_max;
+    // Whoever may be asked twice is asked again where a server closed a kept connection just then (RFC 9110 §9.2.2).
+    let again = (parts.method.is_idempotent() && body.is_end_stream()).then(|| parts.clone());
     let (body, is_over) = SentBody::new(body, Arc::clone(&call.account), most);
     let mut request = Request::from_parts(parts, body);
     // As many turns at most as connections are kept: each takes one out.
@@ -215,13 +218,27 @@ async fn answered(
                 return Err(Failure::NoAnswer(ms));
             }
         };
-        match error.take_message() {
+        request = match (error.take_message(), &again) {
             // Closed while it was kept, and nothing was sent on it.
-            Some(unsent) if !is_new => request = unsent,
+            (Some(unsent), _) if !is_new => unsent,
+            (None, Some(parts)) if !is_new && is_gone(error.error()) => {
+                let nothing = Empty::new().map_err(Into::into).boxed_unsync();
+                let (body, _) = SentBody::new(nothing, Arc::clone(&call.account), most);
+                Request::from_parts(parts.clone(), body)
+            }
             _ if is_over.load(Ordering::Relaxed) => return Err(Failure::SentTooLarge(most)),
             _ => return Err(Failure::on_wire(error.error(), HEADER_BYTES_MAX)),
-        }
+        };
     }
+}
+
+/// Whether the other side closed the connection before it answered.
+fn is_gone(error: &hyper::Error) -> bool {
+    let is_io = |error: &(dyn std::error::Error + 'static)| error.is::<std::io::Error>();
+    error.is_incomplete_message()
+        || error.is_closed()
+        || error.is_canceled()
+        || std::error::Error::source(error).is_some_and(is_io)
 }
 
 /// A new connection, with its TLS.
