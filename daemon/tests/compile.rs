@@ -148,7 +148,10 @@ async fn a_dry_run_tells_what_a_component_is_even_where_it_would_not_run() {
 async fn what_is_no_component_is_refused_before_anything_is_compiled() {
     for (bytes, expected) in [
         (&b""[..], InspectError::Empty),
-        (b"\0asm\x01\0\0\0", InspectError::CoreModule),
+        (
+            b"\0asm\x01\0\0\0\x01\x04",
+            InspectError::Truncated { at_byte: 10 },
+        ),
         (
             &guest("hello.wasm")[..30_000],
             InspectError::Truncated { at_byte: 30_000 },

@@ -202,8 +202,11 @@ fn application_text(shown: &[serde_json::Value]) -> String {
     let rows: Vec<_> = shown
         .iter()
         .map(|module| {
-            let accepted = module["upload"]["accepted"].as_bool() == Some(true);
-            let problems = module["upload"]["problems"].as_array();
+            let accepted =
+                module.pointer("/upload/accepted") == Some(&serde_json::Value::Bool(true));
+            let problems = module
+                .pointer("/upload/problems")
+                .and_then(serde_json::Value::as_array);
             let problems = problems.into_iter().flatten();
             let details: Vec<_> = problems
                 .filter_map(|problem| problem["detail"].as_str())
