@@ -187,8 +187,8 @@ fn importing(name: &str, exports: impl FnOnce(&mut InstanceType)) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_import_that_is_not_offered_is_named() {
-    match error_of(&importing("wasi:sockets/tcp@0.2.0", |_| {}), &limits()).await {
-        CompileError::ImportsNotOffered { names } => assert_eq!(names, ["wasi:sockets/tcp@0.2.0"]),
+    match error_of(&importing("acme:sockets/tcp@0.2.0", |_| {}), &limits()).await {
+        CompileError::ImportsNotOffered { names } => assert_eq!(names, ["acme:sockets/tcp@0.2.0"]),
         other => panic!("{other:?}"),
     }
 }

@@ -300,6 +300,24 @@ limits! {
     /// Calls of key-value stores and for variables, on average; as many again at once.
     key_value_calls_per_s_max: 50_000, 0..=10_000_000 "calls/s",
         "the guest's call answers an error that says so";
+    /// Outgoing requests and connections of one request's guest.
+    outbound_per_request_max: 100, 0..=1_000_000 "requests",
+        "the guest's call answers `HTTP-request-denied`";
+    /// Outgoing requests and connections of all its guests at the same time, each until its end.
+    outbound_at_once_max: 64, 0..=10_000 "requests",
+        "the guest's call answers `connection-limit-reached`";
+    /// Time to find a name's addresses and to connect to one of them.
+    outbound_connect_ms_max: 5_000, 1..=600_000 "ms",
+        "the guest's call answers `connection-timeout`";
+    /// Time from an outgoing request's start to the last byte of what it is answered.
+    outbound_ms_max: 30_000, 1..=3_600_000 "ms",
+        "the guest's call answers `HTTP-response-timeout`; a body that has begun breaks off";
+    /// Body of one outgoing request.
+    outbound_sent_kib_max: 10_240, 0..=4_194_304 "KiB",
+        "the guest's call answers `HTTP-request-body-size`";
+    /// Body of what one outgoing request is answered.
+    outbound_received_kib_max: 10_240, 0..=4_194_304 "KiB",
+        "it breaks off, with `HTTP-response-body-size` where the interface tells";
     /// Guest log output, on average.
     log_bytes_per_s_max: 16_384, 0..=16_777_216 "bytes/s",
         "lines beyond it are dropped and counted";

@@ -21,14 +21,13 @@ fn every_bad_body_has_its_own_answer_and_leaves_nothing() {
         let acme = edge.tenant("acme").await;
         let before = edge.left().await;
         let hello = component("hello");
-        let cases: [(&str, Bytes); 8] = [
+        let cases: [(&str, Bytes); 7] = [
             ("body-empty", Bytes::new()),
             ("not-a-component", "just some text, not WebAssembly".into()),
             ("not-a-component", hello.slice(..hello.len() / 2)),
             ("not-a-component", hello.slice(..7)),
             ("not-a-component", IMPORTS_ENV.into()),
             ("imports-not-offered", component("wants-unknown")),
-            ("imports-not-offered", component("wants-sockets")),
             ("exports-not-served", component("not-http")),
         ];
         for (wanted, bytes) in cases {

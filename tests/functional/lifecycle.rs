@@ -305,10 +305,7 @@ fn a_dry_run_says_what_would_happen_and_keeps_nothing() {
                 .all(|import| import.granted)
         );
 
-        for (guest, missing) in [
-            ("wants-unknown", "acme:nothing/here@1.2.3"),
-            ("wants-sockets", "wasi:sockets/"),
-        ] {
+        for (guest, missing) in [("wants-unknown", "acme:nothing/here@1.2.3")] {
             let mut request = acme.request("site", 1, component(guest));
             request.statement = None;
             let answer = client.upload_dry_run(&request, |_| {}).await.unwrap();

@@ -19,6 +19,7 @@ mod instances;
 mod key_value;
 mod lifecycle;
 mod observe;
+mod outbound;
 mod programs;
 mod residency;
 mod reuse;

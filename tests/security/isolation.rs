@@ -104,7 +104,7 @@ fn another_tenants_resources_are_not_there() {
 fn a_guest_that_wants_what_is_not_offered_never_runs() {
     run(async {
         let (edge, acme) = tenant("wanting", json!({}), &[]).await;
-        for guest in ["wants-sockets", "wants-unknown", "not-http"] {
+        for guest in ["wants-unknown", "not-http"] {
             acme.upload(guest, 1, component(guest)).await.unwrap_err();
             let route = acme
                 .route(&format!("{guest}.wanting.test/"), guest, None)

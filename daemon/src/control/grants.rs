@@ -89,6 +89,7 @@ pub(super) fn told(grants: &Grants) -> ModuleGrants {
     ModuleGrants {
         key_value: strings(&grants.key_value),
         outbound: strings(&grants.outbound),
+        networks: strings(&grants.networks),
         environment: environment(grants),
     }
 }

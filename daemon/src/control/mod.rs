@@ -20,6 +20,7 @@ mod jobs;
 pub mod logs;
 mod node;
 mod observe;
+mod outbound;
 mod places;
 mod plane;
 mod pressure;

@@ -23,6 +23,7 @@ use super::capacity::{BoxMemory, Budgets, pool};
 use super::clock::{NodeClock, TimeFloor};
 use super::jobs::Jobs;
 use super::logs::LogRings;
+use super::outbound::{self, AuthoritiesError};
 use super::places::UploadPlaces;
 use super::restore::{RestoreError, restore};
 use super::service::{Inherited, Notifier, Pulse, Service, report};
@@ -116,6 +117,9 @@ pub enum NodeError {
         #[source]
         source: std::io::Error,
     },
+    /// The authorities that guests' TLS believes.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     /// A task of the node ended that never should.
     #[error("the admin API ended: {0}")]
     Ended(String),
@@ -228,7 +232,15 @@ impl Node {
         };
         let orders = super::orders(&config);
         let per_thread = listeners.per_thread();
-        let start = worker_start(&config, orders, &shape, (threads, per_thread), budgets);
+        let authorities = outbound::authorities(&config.outbound.ca_files)?;
+        let start = worker_start(
+            &config,
+            orders,
+            &shape,
+            (threads, per_thread),
+            budgets,
+            authorities,
+        );
         let backoff = Backoff {
             min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
             max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
@@ -465,6 +477,7 @@ fn worker_start(
     shape: &EngineShape,
     (threads, listeners_per_thread): (usize, usize),
     budgets: Budgets,
+    authorities: Vec<Vec<u8>>,
 ) -> WorkerStart {
     let (http, https) = (&config.http, &config.https);
     let to_u32 = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -496,6 +509,7 @@ fn worker_start(
         tls12: https.tls_min == TlsVersion::Tls12,
         handshakes_max: https.handshakes_max,
         handshake_timeout_ms: https.handshake_timeout_ms.into(),
+        authorities,
     }
 }
 

@@ -1,12 +1,15 @@
 //! What control does for guests: it answers a worker's calls on their behalf.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use control_api::error::PlaneError;
-use edge_config::TenantName;
+use edge_config::{ModuleName, TenantName};
 use tokio::sync::{mpsc, oneshot};
 
+use super::outbound::{self, Connector, Reach, Target};
 use super::{Control, blocking};
 use crate::link::services::{Ask, BATCH_MAX, Call, Fault, Given, Reply, StoreOp, batches};
 use crate::link::{FrameBounds, FrameError, LinkReader, LinkWriter, split};
@@ -23,6 +26,8 @@ impl Control {
         let serve = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_io()
+                .enable_time()
+                .max_blocking_threads(outbound::LOOKUPS_MAX)
                 .build();
             let served = runtime.map_err(FrameError::Io).and_then(|runtime| {
                 runtime.block_on(async {
@@ -83,15 +88,35 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Where a module's guests may connect to; nowhere where there is no such module.
+    fn reach(&self, tenant: &str, module: &str) -> Option<Reach> {
+        let (tenant, module): (TenantName, ModuleName) =
+            (tenant.parse().ok()?, module.parse().ok()?);
+        let state = self.read();
+        let module = &state.tenants.get(&tenant)?.modules.get(&module)?.value;
+        let grants = module.grants.as_deref()?;
+        Some(Reach {
+            outbound: grants.outbound.clone(),
+            networks: grants.networks.clone(),
+            never: self.config.outbound.refused_networks.clone(),
+        })
+    }
+}
+
 /// The calls of one worker.
 struct Calls<'a> {
     control: &'a Arc<Control>,
     /// Made when something is first read.
     reader: Option<Reader>,
     /// As many as the worker has calls under way.
-    replies: mpsc::UnboundedSender<Reply>,
-    outgoing: Option<mpsc::UnboundedReceiver<Reply>>,
+    replies: mpsc::UnboundedSender<Answer>,
+    outgoing: Option<mpsc::UnboundedReceiver<Answer>>,
+    connector: Arc<Connector>,
 }
+
+/// A reply, and the socket that goes with it.
+type Answer = (Reply, Option<OwnedFd>);
 
 impl<'a> Calls<'a> {
     fn new(control: &'a Arc<Control>) -> Self {
@@ -101,6 +126,7 @@ impl<'a> Calls<'a> {
             reader: None,
             replies,
             outgoing: Some(outgoing),
+            connector: Arc::default(),
         }
     }
 
@@ -135,9 +161,57 @@ impl<'a> Calls<'a> {
             },
             Ask::Variable { name } => self.control.variable_for(&tenant, &module, &name),
             Ask::Variables => self.control.variables_for(&tenant, &module),
+            Ask::Resolve { host, ms_max } => {
+                return self.resolve(id, tenant, &module, host, Duration::from_millis(ms_max));
+            }
+            Ask::Connect {
+                scheme,
+                host,
+                port,
+                ms_max,
+            } => {
+                let target = Target { scheme, host, port };
+                let time_max = Duration::from_millis(ms_max);
+                return self.connect(id, tenant, &module, target, time_max);
+            }
         };
         // Nobody takes replies once the link is gone.
-        let _ = self.replies.send(Reply { id, result });
+        let _ = self.replies.send((Reply { id, result }, None));
+    }
+
+    /// Looks a name up beside what else is asked; dropped with the link.
+    fn resolve(&self, id: u64, tenant: String, module: &str, host: String, time_max: Duration) {
+        let replies = self.replies.clone();
+        let allowed = self.control.reach(&tenant, module);
+        let connector = Arc::clone(&self.connector);
+        tokio::spawn(async move {
+            let found = connector.resolve(tenant, host, allowed, time_max).await;
+            let given = found.map_or_else(Given::Unconnected, Given::Addresses);
+            let reply = Reply {
+                id,
+                result: Ok(given),
+            };
+            let _ = replies.send((reply, None));
+        });
+    }
+
+    /// Makes a connection beside what else is asked; dropped with the link.
+    fn connect(&self, id: u64, tenant: String, module: &str, target: Target, time_max: Duration) {
+        let replies = self.replies.clone();
+        let allowed = self.control.reach(&tenant, module);
+        let connector = Arc::clone(&self.connector);
+        tokio::spawn(async move {
+            let connected = connector.connect(tenant, target, allowed, time_max).await;
+            let (given, socket) = match connected {
+                Ok(socket) => (Given::Connected, Some(socket)),
+                Err(why) => (Given::Unconnected(why), None),
+            };
+            let reply = Reply {
+                id,
+                result: Ok(given),
+            };
+            let _ = replies.send((reply, socket));
+        });
     }
 
     /// What came of an operation; `None` where that is told when it is durable.
@@ -154,7 +228,7 @@ impl<'a> Calls<'a> {
         if op.writes() {
             let replies = self.replies.clone();
             let done = move |result| {
-                let _ = replies.send(Reply { id, result });
+                let _ = replies.send((Reply { id, result }, None));
             };
             let storage = &self.control.storage;
             storage.write(&tenant, &store, op, allowed, Box::new(done));
@@ -171,7 +245,7 @@ impl<'a> Calls<'a> {
 }
 
 async fn send_all(
-    replies: Option<mpsc::UnboundedReceiver<Reply>>,
+    replies: Option<mpsc::UnboundedReceiver<Answer>>,
     mut writer: LinkWriter,
 ) -> Result<(), FrameError> {
     let Some(mut replies) = replies else {
@@ -179,9 +253,13 @@ async fn send_all(
     };
     let mut batch = Vec::new();
     while replies.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let bytes = |reply: &Reply| reply.result.as_ref().map_or(0, Given::bytes);
-        for replies in batches(std::mem::take(&mut batch), bytes) {
-            writer.send(&replies, &[]).await?;
+        let bytes = |(reply, _): &Answer| reply.result.as_ref().map_or(0, Given::bytes);
+        for answers in batches(std::mem::take(&mut batch), bytes) {
+            let (replies, sockets): (Vec<Reply>, Vec<_>) = answers.into_iter().unzip();
+            // At most as many as replies, and so as a frame takes.
+            let sockets: Vec<OwnedFd> = sockets.into_iter().flatten().collect();
+            let files: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+            writer.send(&replies, &files).await?;
         }
     }
     Ok(())

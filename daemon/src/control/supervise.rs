@@ -565,6 +565,7 @@ mod tests {
                 user: None,
             },
             guest_clock_resolution_us: 1,
+            authorities: Vec::new(),
             log_level: "error".to_owned(),
             log_json: false,
             tls_listeners_per_thread: 0,

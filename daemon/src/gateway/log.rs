@@ -78,4 +78,8 @@ impl GuestLog for RequestLog {
         }
         self.write(stream, text, kept);
     }
+
+    fn word(&self, text: &str) {
+        self.node(text);
+    }
 }

@@ -1,11 +1,14 @@
 //! What the guests of a module may call beyond clocks, random bytes and their own request, and on whose account.
 
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::outbound::{Outbound, Trust};
 use super::services::Services;
 use crate::link::ModuleGrants;
-use crate::link::services::{Ask, Fault, Given, StoreOp};
+use crate::link::services::{Ask, Fault, Given, StoreOp, Unconnected};
 use crate::quota::Tenant;
 
 /// Of one module of one tenant; shared by all its guests.
@@ -13,6 +16,7 @@ pub struct Capabilities {
     tenant: Arc<Tenant>,
     module: Arc<str>,
     grants: ModuleGrants,
+    outbound: Option<Box<Outbound>>,
     services: Arc<Services>,
 }
 
@@ -28,6 +32,7 @@ impl Capabilities {
         Self {
             tenant,
             module,
+            outbound: Outbound::new(&grants.outbound),
             grants,
             services,
         }
@@ -37,6 +42,38 @@ impl Capabilities {
     #[must_use]
     pub fn grants(&self) -> &ModuleGrants {
         &self.grants
+    }
+
+    /// Whose account it is.
+    pub(super) fn tenant(&self) -> &Arc<Tenant> {
+        &self.tenant
+    }
+
+    /// Where they may send requests; nothing where nothing was granted.
+    pub(super) fn outbound(&self) -> Option<&Outbound> {
+        self.outbound.as_deref()
+    }
+
+    /// Whom their TLS believes.
+    pub(super) fn trust(&self) -> &Trust {
+        self.services.trust()
+    }
+
+    /// Asks for a connection.
+    pub(super) async fn connect(&self, ask: Ask) -> Result<Result<OwnedFd, Unconnected>, Fault> {
+        self.services
+            .connect(self.tenant.name(), &self.module, ask)
+            .await
+    }
+
+    /// Asks for the addresses of a name.
+    pub(super) async fn resolve(
+        &self,
+        ask: Ask,
+    ) -> Result<Result<Vec<IpAddr>, Unconnected>, Fault> {
+        self.services
+            .resolve(self.tenant.name(), &self.module, ask)
+            .await
     }
 
     /// Whether the module may open this key-value store.

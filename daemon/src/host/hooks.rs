@@ -9,13 +9,19 @@ use wasmtime_wasi_http::{
 };
 
 /// Most bytes copied out of a guest in one write of a body.
-const BODY_CHUNK_BYTES: usize = 64 << 10;
+pub(super) const BODY_CHUNK_BYTES: usize = 64 << 10;
 
 /// Headers and trailers that a guest may neither set nor see set: those of the connection, which are the gateway's.
 static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> =
     LazyLock::new(|| Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name)));
 
-/// The hooks of a guest that was granted no outgoing requests.
+/// What becomes of a message on its way.
+pub(super) type Transmission = Box<dyn Future<Output = Result<(), Error>> + Send>;
+/// An answer on its way.
+pub(super) type Answering =
+    Box<dyn Future<Output = Result<(http::Response<WasiBody>, Transmission), Error>> + Send>;
+
+/// The hooks of whoever makes messages for guests and sends none.
 pub(crate) struct Hooks;
 
 impl WasiHttpHooks for Hooks {
@@ -27,18 +33,8 @@ impl WasiHttpHooks for Hooks {
         &mut self,
         _request: http::Request<WasiBody>,
         _options: Option<RequestOptions>,
-        _result: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<
-        dyn Future<
-                Output = Result<
-                    (
-                        http::Response<WasiBody>,
-                        Box<dyn Future<Output = Result<(), Error>> + Send>,
-                    ),
-                    Error,
-                >,
-            > + Send,
-    > {
+        _taken: Transmission,
+    ) -> Answering {
         Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
     }
 

@@ -5,6 +5,7 @@ use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 
 use super::state::GuestState;
 use super::{config, key_value, variables, wasi_keyvalue};
@@ -12,7 +13,8 @@ use super::{config, key_value, variables, wasi_keyvalue};
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
 /// Files: the interfaces are there because standard libraries import them, but no directory is ever opened, so every
-/// path is absent. Outgoing requests are there too, and denied. Sockets are not offered at all.
+/// path is absent. Outgoing requests go where a grant of the module leads. So do connections over TCP
+/// in 0.2; all other sockets are there for the same reason as files, and denied as they are made.
 ///
 /// # Errors
 /// Only if two of the packages define the same name, which is a bug of ours.
@@ -22,7 +24,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     // wasi:http/proxy@0.2 and what standard libraries add to it.
     wasmtime_wasi_http::p2::add_to_linker_async(l)?;
     {
-        use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
+        use wasmtime_wasi::p2::bindings::{cli, filesystem, random, sockets};
         cli::environment::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
         cli::exit::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
         cli::terminal_input::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
@@ -37,13 +39,20 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
         filesystem::types::add_to_linker::<_, WasiFilesystem>(l, WasiFilesystemView::filesystem)?;
         random::insecure::add_to_linker::<_, WasiRandom>(l, WasiRandomView::random)?;
         random::insecure_seed::add_to_linker::<_, WasiRandom>(l, WasiRandomView::random)?;
+        let options = sockets::network::LinkOptions::default();
+        sockets::network::add_to_linker::<_, WasiSockets>(l, &options, WasiSocketsView::sockets)?;
+        sockets::instance_network::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
+        sockets::udp::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
+        sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
     }
     // wasi:http/service@0.3.
     wasmtime_wasi::p3::cli::add_to_linker(l)?;
     wasmtime_wasi::p3::clocks::add_to_linker(l)?;
     wasmtime_wasi::p3::filesystem::add_to_linker(l)?;
     wasmtime_wasi::p3::random::add_to_linker(l)?;
+    wasmtime_wasi::p3::sockets::add_to_linker(l)?;
     wasmtime_wasi_http::p3::add_to_linker(l)?;
+    super::sockets::add_to_linker(l)?;
     // What Spin adds, and drafts of WASI: offered to all, and refused at the call where it was not granted.
     key_value::add_to_linker(l)?;
     variables::add_to_linker(l)?;
@@ -120,6 +129,13 @@ const OFFERED: [(&str, &[&str]); 2] = [
             "wasi:random/insecure",
             "wasi:random/insecure-seed",
             "wasi:random/random",
+            "wasi:sockets/instance-network",
+            "wasi:sockets/ip-name-lookup",
+            "wasi:sockets/network",
+            "wasi:sockets/tcp",
+            "wasi:sockets/tcp-create-socket",
+            "wasi:sockets/udp",
+            "wasi:sockets/udp-create-socket",
         ],
     ),
     (
@@ -146,6 +162,8 @@ const OFFERED: [(&str, &[&str]); 2] = [
             "wasi:random/insecure",
             "wasi:random/insecure-seed",
             "wasi:random/random",
+            "wasi:sockets/ip-name-lookup",
+            "wasi:sockets/types",
         ],
     ),
 ];
@@ -166,7 +184,8 @@ mod tests {
         assert!(offers("wasi:config/store@0.2.0-draft-2024-09-27"));
         assert!(!offers("wasi:config/store@0.2.0"));
         assert!(!offers("wasi:config/store@0.2.0-draft"));
-        assert!(!offers("wasi:sockets/tcp@0.2.0"));
+        assert!(offers("wasi:sockets/tcp@0.2.0"));
+        assert!(!offers("wasi:sockets/tcp@0.3.0"));
         assert!(!offers("acme:nothing/here@1.2.3"));
     }
 }

@@ -9,8 +9,10 @@ mod config;
 mod hooks;
 mod key_value;
 mod linker;
+mod outbound;
 mod program;
 mod services;
+mod sockets;
 mod state;
 mod stdio;
 #[cfg(test)]
@@ -22,6 +24,7 @@ pub use capabilities::Capabilities;
 pub use clock::ClockResolution;
 pub(crate) use hooks::Hooks;
 pub use linker::{linker, offers};
+pub use outbound::Trust;
 pub(crate) use program::{Program, ProgramInput, ProgramOutput, Written};
 pub use services::Services;
 pub use state::{GuestOptions, GuestState, NextRequest};

@@ -1,20 +1,29 @@
 //! The worker's end of the link for services: guests' calls go out in batches, replies find who waits for them.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::link::services::{Ask, BATCH_MAX, CALL_BYTES_MAX, Call, Fault, Given, Reply, batches};
+use super::outbound::Trust;
+use crate::link::services::{
+    Ask, BATCH_MAX, CALL_BYTES_MAX, Call, Fault, Given, Reply, Unconnected, batches,
+};
 use crate::link::{FrameError, LinkReader, LinkWriter};
 
 /// Most calls under way whose answers may have megabytes each (all variables of a module), of all guests of a worker.
 const LARGE_UNDER_WAY_MAX: usize = 4;
 /// Most calls under way, of all guests of a worker: what waits for a place waits in the guest.
 const UNDER_WAY_MAX: usize = 1024;
+/// As many connections are made at a time, beside those calls: they take as long as others let them.
+const CONNECTING_MAX: usize = 512;
 
-type Waiting = HashMap<u64, oneshot::Sender<Result<Given, Fault>>>;
+/// What a call gave, with the file that came along.
+type Answer = Result<(Given, Option<OwnedFd>), Fault>;
+type Waiting = HashMap<u64, oneshot::Sender<Answer>>;
 
 /// Where guests' calls go.
 pub struct Services {
@@ -22,22 +31,31 @@ pub struct Services {
     waiting: Mutex<Waiting>,
     places: Semaphore,
     large_places: Semaphore,
+    connecting: Semaphore,
     next_id: AtomicU64,
+    trust: Trust,
 }
 
 impl Services {
-    /// The end for guests, and what [`Self::run`] takes.
+    /// The end for guests, and what [`Self::run`] takes. Guests' TLS believes whom `trust` names.
     #[must_use]
-    pub fn new() -> (Arc<Self>, mpsc::Receiver<Call>) {
+    pub fn new(trust: Trust) -> (Arc<Self>, mpsc::Receiver<Call>) {
         let (outgoing, calls) = mpsc::channel(UNDER_WAY_MAX);
         let services = Self {
             outgoing,
             waiting: Mutex::default(),
             places: Semaphore::new(UNDER_WAY_MAX),
             large_places: Semaphore::new(LARGE_UNDER_WAY_MAX),
+            connecting: Semaphore::new(CONNECTING_MAX),
             next_id: AtomicU64::new(0),
+            trust,
         };
         (Arc::new(services), calls)
+    }
+
+    /// Whom guests' TLS believes.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// Asks control for something on behalf of a guest.
@@ -48,7 +66,6 @@ impl Services {
     /// # Cancel safety
     /// Dropped, nobody waits for the reply; what was asked for may be done or not.
     pub async fn call(&self, tenant: &str, module: &str, ask: Ask) -> Result<Given, Fault> {
-        let gone = || Fault::Unavailable("the node is going down".to_owned());
         let bytes = ask.bytes();
         if bytes > CALL_BYTES_MAX {
             return Err(Fault::Refused(format!(
@@ -58,9 +75,64 @@ impl Services {
         // First, so that none waits for it in a place that others could use.
         let _large = match ask {
             Ask::Variables => Some(self.large_places.acquire().await.map_err(|_| gone())?),
-            Ask::Variable { .. } | Ask::Store { .. } => None,
+            // Connections have places of their own.
+            Ask::Variable { .. }
+            | Ask::Store { .. }
+            | Ask::Resolve { .. }
+            | Ask::Connect { .. } => None,
         };
         let _place = self.places.acquire().await.map_err(|_| gone())?;
+        let (given, _) = self.ask(tenant, module, ask).await?;
+        Ok(given)
+    }
+
+    /// Asks control for a connection on behalf of a guest; the socket does not block.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] where there is no control to ask.
+    ///
+    /// # Cancel safety
+    /// Dropped, the connection is closed should it still be made.
+    pub(super) async fn connect(
+        &self,
+        tenant: &str,
+        module: &str,
+        ask: Ask,
+    ) -> Result<Result<OwnedFd, Unconnected>, Fault> {
+        let _place = self.connecting.acquire().await.map_err(|_| gone())?;
+        match self.ask(tenant, module, ask).await? {
+            (Given::Connected, Some(socket)) => Ok(Ok(socket)),
+            (Given::Unconnected(why), _) => Ok(Err(why)),
+            (given, _) => Err(Fault::Unavailable(format!(
+                "the node gave {given:?} for a connection"
+            ))),
+        }
+    }
+
+    /// Asks control for the addresses of a name on behalf of a guest.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] where there is no control to ask.
+    ///
+    /// # Cancel safety
+    /// Dropped, nobody waits for the reply.
+    pub(super) async fn resolve(
+        &self,
+        tenant: &str,
+        module: &str,
+        ask: Ask,
+    ) -> Result<Result<Vec<IpAddr>, Unconnected>, Fault> {
+        let _place = self.connecting.acquire().await.map_err(|_| gone())?;
+        match self.ask(tenant, module, ask).await? {
+            (Given::Addresses(found), _) => Ok(Ok(found)),
+            (Given::Unconnected(why), _) => Ok(Err(why)),
+            (given, _) => Err(Fault::Unavailable(format!(
+                "the node gave {given:?} for addresses"
+            ))),
+        }
+    }
+
+    async fn ask(&self, tenant: &str, module: &str, ask: Ask) -> Answer {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
         self.waiting().insert(id, sender);
@@ -93,12 +165,17 @@ impl Services {
         };
         let receive = async {
             loop {
-                let (replies, _) = reader.receive::<Vec<Reply>>().await?;
+                let (replies, files) = reader.receive::<Vec<Reply>>().await?;
+                let mut files = files.into_iter();
                 let mut waiting = self.waiting();
                 for Reply { id, result } in replies {
-                    // Whoever gave up has taken its entry away.
+                    let file = match &result {
+                        Ok(Given::Connected) => files.next(),
+                        _ => None,
+                    };
+                    // Whoever gave up has taken its entry away, and the file is closed.
                     if let Some(sender) = waiting.remove(&id) {
-                        drop(sender.send(result));
+                        drop(sender.send(result.map(|given| (given, file))));
                     }
                 }
             }
@@ -115,6 +192,10 @@ impl Services {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn gone() -> Fault {
+    Fault::Unavailable("the node is going down".to_owned())
 }
 
 /// A call under way.

@@ -9,8 +9,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::capabilities::Capabilities;
 use super::clock::{ClockResolution, GuestMonotonicClock, GuestWallClock};
-use super::hooks::Hooks;
+use super::outbound::OutboundHooks;
 use super::program::Program;
+use super::sockets::Names;
 use super::stdio::{GuestLog, GuestStream, Output, Stdio};
 use crate::engine::{InstanceLimits, Slice};
 
@@ -27,10 +28,12 @@ pub struct GuestState {
     pub(super) capabilities: Arc<Capabilities>,
     /// Key-value stores that it has open.
     pub(super) open_stores: usize,
+    /// What it looked up.
+    pub(super) names: Names,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
-    hooks: Hooks,
+    hooks: OutboundHooks,
     /// Asked at each growth of a memory or table.
     pub limits: InstanceLimits,
     /// Bytes that the guest may hand over in one host call beyond its own memory: lists and strings on their way.
@@ -85,7 +88,7 @@ impl GuestState {
             clocks,
             capabilities,
         } = options;
-        let output = Output::new(log);
+        let output = Output::new(Arc::clone(&log));
         let mut wasi = wasi(&output, clocks);
         let wasi = wasi.envs(&capabilities.grants().environment).build();
         let mut http = WasiHttpCtx::new();
@@ -95,12 +98,13 @@ impl GuestState {
         Self {
             output,
             clocks,
+            hooks: OutboundHooks::new(Arc::clone(&capabilities), log),
             capabilities,
             open_stores: 0,
+            names: Names::default(),
             wasi,
             http,
             table,
-            hooks: Hooks,
             limits,
             hostcall_bytes_max,
             slice,
@@ -137,6 +141,11 @@ impl GuestState {
             .build();
     }
 
+    /// What it sends to others.
+    pub(super) fn outbound(&mut self) -> &mut OutboundHooks {
+        &mut self.hooks
+    }
+
     /// Handles that the guest has.
     pub(super) fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
@@ -156,7 +165,8 @@ impl GuestState {
             memory_bytes_max,
             memory_refused_traps,
         } = request;
-        self.output.turn_to(log);
+        self.output.turn_to(Arc::clone(&log));
+        self.hooks.turn_to(log);
         self.table.set_max_capacity(handles_max);
         self.hostcall_bytes_max = hostcall_bytes_max;
         self.limits.turn_to(memory_bytes_max, memory_refused_traps);

@@ -30,6 +30,9 @@ pub enum GuestStream {
 pub trait GuestLog: Send + Sync {
     /// Takes one line without its end. Must not block.
     fn line(&self, stream: GuestStream, text: &[u8]);
+
+    /// Takes the node's own word on the guest. Must not block.
+    fn word(&self, text: &str);
 }
 
 /// The output of one instance, for the request that it is at.
@@ -190,6 +193,8 @@ mod tests {
     struct Lines(Mutex<Vec<String>>);
 
     impl GuestLog for Lines {
+        fn word(&self, _text: &str) {}
+
         fn line(&self, _: GuestStream, text: &[u8]) {
             self.0
                 .lock()

@@ -11,7 +11,7 @@ use wasmtime_wasi::{WasiView as _, p2, p3};
 
 use super::clock::ClockResolution;
 use super::state::RANDOM_BYTES_MAX;
-use super::{Capabilities, GuestLog, GuestOptions, GuestState, GuestStream, Services};
+use super::{Capabilities, GuestLog, GuestOptions, GuestState, GuestStream, Services, Trust};
 use crate::engine::InstanceLimits;
 use crate::link::ModuleGrants;
 use crate::quota::{Budget, TenantMemory};
@@ -20,6 +20,8 @@ struct NoLog;
 
 impl GuestLog for NoLog {
     fn line(&self, _stream: GuestStream, _text: &[u8]) {}
+
+    fn word(&self, _text: &str) {}
 }
 
 fn state(resolution_us: u32) -> GuestState {
@@ -37,7 +39,7 @@ fn state(resolution_us: u32) -> GuestState {
             crate::quota::tests::tenant_of_tests(),
             "module".into(),
             ModuleGrants::default(),
-            Services::new().0,
+            Services::new(Trust::default()).0,
         )),
     })
 }

@@ -146,6 +146,8 @@ pub struct WorkerStart {
     pub handshakes_max: u32,
     /// A handshake must be complete within this time, in milliseconds, counted from the start of the connection.
     pub handshake_timeout_ms: u64,
+    /// Certificates (DER) of the authorities that guests' TLS believes.
+    pub authorities: Vec<Vec<u8>>,
 }
 
 /// One change to the routing table.
@@ -230,6 +232,9 @@ pub struct ModuleGrants {
     pub key_value: Vec<String>,
     /// Where they may connect to (`edge_config::OutboundPattern`).
     pub outbound: Vec<String>,
+    /// Addresses that names may lead to though they are not public. Control judges by them; a worker keeps no connection
+    /// over their change.
+    pub networks: Vec<String>,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
 }
@@ -308,6 +313,18 @@ pub struct TenantLimits {
     pub response_body_bytes_max: u64,
     /// Calls of key-value stores a second, in the long run, and at once.
     pub key_value_calls_per_s_max: u64,
+    /// Outgoing requests and connections of one request.
+    pub outbound_per_request_max: u64,
+    /// Of all its guests at once.
+    pub outbound_at_once_max: u64,
+    /// To connect, in milliseconds.
+    pub outbound_connect_ms_max: u64,
+    /// From the start of one to its end, in milliseconds.
+    pub outbound_ms_max: u64,
+    /// Body bytes of an outgoing request.
+    pub outbound_sent_bytes_max: u64,
+    /// Body bytes of what it is answered.
+    pub outbound_received_bytes_max: u64,
     /// Log bytes a second, in the long run.
     pub log_bytes_per_s_max: u64,
     /// Log bytes at once.
@@ -405,6 +422,12 @@ pub struct TenantCounts {
     pub quarantine_left_ms: u64,
     /// Log bytes dropped.
     pub log_bytes_dropped: u64,
+    /// Outgoing requests and connections by outcome: `(outcome, count)`.
+    pub outbound: Vec<(String, u64)>,
+    /// Connections made for them.
+    pub outbound_connections: u64,
+    /// Body bytes sent and received by them.
+    pub outbound_bytes: [u64; 2],
     /// Request durations: a count per bucket of the duration histogram, the last one above all bounds.
     pub duration_buckets: Vec<u64>,
     /// Sum of those durations, in microseconds.

@@ -3,6 +3,8 @@
 //! Calls and replies go in batches, many under way at once; each call has a number, and its reply the same. The worker
 //! names the tenant: what a worker may not be trusted with is not on offer here.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// Most calls in one frame, and so most replies.
@@ -42,6 +44,24 @@ pub enum Ask {
     },
     /// All variables that the module may read.
     Variables,
+    /// The addresses of a name that the module may connect to.
+    Resolve {
+        /// A name in normal form.
+        host: String,
+        /// The longest time it may take, in milliseconds.
+        ms_max: u64,
+    },
+    /// A connection to somewhere that the module was granted.
+    Connect {
+        /// What for: `http`, `https`, `tcp`.
+        scheme: String,
+        /// A name in normal form, or an address without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The longest time it may take, in milliseconds.
+        ms_max: u64,
+    },
 }
 
 /// Calls of a key-value store.
@@ -89,6 +109,8 @@ impl Ask {
         match self {
             Self::Variable { name } => name.len(),
             Self::Variables => 0,
+            Self::Resolve { host, .. } => host.len(),
+            Self::Connect { scheme, host, .. } => scheme.len() + host.len(),
             Self::Store { store, op } => store.len() + op.bytes(),
         }
     }
@@ -128,7 +150,9 @@ impl Given {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Done | Self::Flag(_) | Self::Number(_) => 0,
+            Self::Done | Self::Flag(_) | Self::Number(_) | Self::Connected => 0,
+            Self::Unconnected(why) => why.bytes(),
+            Self::Addresses(found) => size_of_val(found.as_slice()),
             Self::Value(value) => value.as_ref().map_or(0, Vec::len),
             Self::Values(values) => values.iter().flatten().map(Vec::len).sum(),
             Self::Keys(keys) => keys.iter().map(String::len).sum(),
@@ -169,6 +193,52 @@ pub enum Given {
     Text(String),
     /// Variables by name, at most what a tenant may have: 256 of 16 KiB.
     Variables(Vec<(String, String)>),
+    /// A connection: the socket is among the files of the frame, which has one for each of these, in their order.
+    Connected,
+    /// Addresses; of a name, at least one.
+    Addresses(Vec<IpAddr>),
+    /// None.
+    Unconnected(Unconnected),
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Unconnected {
+    /// No grant of the module covers it.
+    #[error("no grant of the module covers {0}")]
+    NotGranted(String),
+    /// The name has no address.
+    #[error("no address is known by that name: {0}")]
+    NoSuchName(String),
+    /// All its addresses are ones that nothing may lead to.
+    #[error("{0}")]
+    Prohibited(String),
+    /// Nobody listens there.
+    #[error("the connection was refused by {0}")]
+    Refused(String),
+    /// There is no way there.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// It took too long.
+    #[error("no connection within {0} ms")]
+    TimedOut(u64),
+    /// The node has too many under way.
+    #[error("{0}")]
+    TooMany(String),
+}
+
+impl Unconnected {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::NotGranted(text)
+            | Self::NoSuchName(text)
+            | Self::Prohibited(text)
+            | Self::Refused(text)
+            | Self::Unreachable(text)
+            | Self::TooMany(text) => text.len(),
+            Self::TimedOut(_) => 0,
+        }
+    }
 }
 
 /// Why a call gave nothing.

@@ -12,7 +12,7 @@ use super::labels::{ArtifactState, CompileOutcome, PressureStep, UploadEnd};
 use super::state::{Live, OTHER, State, StoreFigures};
 use super::tls;
 use crate::confine::FilterState;
-use crate::quota::Refusal;
+use crate::quota::{Outcome, Refusal};
 
 /// The label of requests that belong to no tenant.
 const NO_TENANT: &str = "";
@@ -97,6 +97,17 @@ fn one_tenant(samples: &mut Samples, tenant: &str, counts: &Counts, live: Live) 
     samples.count(&family::QUARANTINED, &label, rests);
     samples.count(&family::LOG_BYTES_DROPPED, &label, counts.log_bytes_dropped);
     samples.count(&family::WORKER_CRASHES, &label, counts.worker_crashes);
+    for (outcome, count) in Outcome::ALL.iter().zip(counts.outbound) {
+        samples.count(&family::OUTBOUND, &[tenant, outcome.name()], count);
+    }
+    samples.count(
+        &family::OUTBOUND_CONNECTIONS,
+        &label,
+        counts.outbound_connections,
+    );
+    for (direction, bytes) in ["sent", "received"].into_iter().zip(counts.outbound_bytes) {
+        samples.count(&family::OUTBOUND_BYTES, &[tenant, direction], bytes);
+    }
 }
 
 /// Every reason for every tenant, also those that never occurred: a rate needs the zero before the first one.

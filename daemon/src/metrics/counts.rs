@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus::proto;
 
 use crate::link::TenantCounts;
-use crate::quota::{DURATION_BUCKETS_S, Refusal};
+use crate::quota::{DURATION_BUCKETS_S, Outcome, Refusal};
 
 pub(super) const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -84,6 +84,10 @@ pub(super) struct Counts {
     pub(super) cpu_us: u64,
     pub(super) log_bytes_dropped: u64,
     pub(super) worker_crashes: u64,
+    pub(super) outbound: [u64; Outcome::ALL.len()],
+    pub(super) outbound_connections: u64,
+    /// Sent and received.
+    pub(super) outbound_bytes: [u64; 2],
     pub(super) durations: Histogram,
     pub(super) status_classes: [u64; STATUS_CLASSES.len()],
 }
@@ -98,6 +102,9 @@ impl Default for Counts {
             cpu_us: 0,
             log_bytes_dropped: 0,
             worker_crashes: 0,
+            outbound: [0; Outcome::ALL.len()],
+            outbound_connections: 0,
+            outbound_bytes: [0; 2],
             durations: Histogram::new(&DURATION_BUCKETS_S),
             status_classes: [0; STATUS_CLASSES.len()],
         }
@@ -113,10 +120,14 @@ impl Counts {
         raise(&mut self.cpu_us, report.cpu_us);
         raise(&mut self.log_bytes_dropped, report.log_bytes_dropped);
         raise_each(&mut self.status_classes, &report.status_classes);
-        add_refusals(&mut self.refusals, &report.refusals).saturating_add(
-            self.durations
-                .add(&report.duration_buckets, report.duration_sum_us),
-        )
+        raise(&mut self.outbound_connections, report.outbound_connections);
+        raise_each(&mut self.outbound_bytes, &report.outbound_bytes);
+        let durations = self
+            .durations
+            .add(&report.duration_buckets, report.duration_sum_us);
+        add_refusals(&mut self.refusals, &report.refusals)
+            .saturating_add(add_outcomes(&mut self.outbound, &report.outbound))
+            .saturating_add(durations)
     }
 
     /// Adds all of another.
@@ -128,6 +139,9 @@ impl Counts {
         raise(&mut self.cpu_us, more.cpu_us);
         raise(&mut self.log_bytes_dropped, more.log_bytes_dropped);
         raise(&mut self.worker_crashes, more.worker_crashes);
+        raise_each(&mut self.outbound, &more.outbound);
+        raise(&mut self.outbound_connections, more.outbound_connections);
+        raise_each(&mut self.outbound_bytes, &more.outbound_bytes);
         self.durations
             .add(&more.durations.buckets, more.durations.sum_us);
         raise_each(&mut self.status_classes, &more.status_classes);
@@ -147,6 +161,22 @@ pub(super) fn add_refusals(
             .and_then(|refusal| sums.get_mut(refusal.index()));
         match listed {
             Some(sum) => raise(sum, *count),
+            None => raise(&mut unknown, 1),
+        }
+    }
+    unknown
+}
+
+/// Adds ends of outgoing requests; returns how many outcomes are not on the list.
+fn add_outcomes(sums: &mut [u64; Outcome::ALL.len()], ended: &[(String, u64)]) -> u64 {
+    let mut unknown = 0;
+    for (name, count) in ended {
+        let listed = Outcome::ALL.iter().zip(sums.iter_mut());
+        match listed
+            .into_iter()
+            .find(|(outcome, _)| outcome.name() == name)
+        {
+            Some((_, sum)) => raise(sum, *count),
             None => raise(&mut unknown, 1),
         }
     }

@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::{
-    Budget, CpuAccount, CpuBounds, DebtBucket, Place, Places, Quarantine, RateState, Refusal,
-    Refused, Taken, TenantMemory, TokenBucket,
+    Budget, CpuAccount, CpuBounds, DebtBucket, OutboundAccount, Place, Places, Quarantine,
+    RateState, Refusal, Refused, Taken, TenantMemory, TokenBucket,
 };
 use crate::link::flight::TenantMark;
 use crate::link::{TenantCounts, TenantLimits};
@@ -38,6 +38,7 @@ pub struct Tenant {
     store_calls: Mutex<TokenBucket>,
     bodies: [Mutex<DebtBucket>; 2],
     connections: AtomicU64,
+    outbound: Arc<OutboundAccount>,
 }
 
 /// What is looked at before a request is let in.
@@ -156,6 +157,7 @@ impl Tenant {
             store_calls: Mutex::new(TokenBucket::full(limits.key_value_calls_per_s_max, now)),
             bodies: rates.map(|burst| Mutex::new(DebtBucket::full(burst, now))),
             connections: AtomicU64::new(0),
+            outbound: Arc::default(),
             limits: ArcSwap::from_pointee(limits),
         }
     }
@@ -182,6 +184,12 @@ impl Tenant {
     #[must_use]
     pub fn memory(&self) -> &Arc<TenantMemory> {
         &self.memory
+    }
+
+    /// What its guests ask of others.
+    #[must_use]
+    pub fn outbound(&self) -> &Arc<OutboundAccount> {
+        &self.outbound
     }
 
     /// What holds now.
@@ -431,6 +439,7 @@ impl Tenant {
             && self.connections.load(Ordering::Relaxed) == 0
             && self.memory.used_bytes() == 0
             && !self.cpu.has_used()
+            && self.outbound.stands_still()
             && counts.are_zero();
         if stands_still {
             return None;
@@ -441,6 +450,7 @@ impl Tenant {
             .map(|(refusal, count)| (refusal.reason().to_owned(), take(count)))
             .filter(|(_, count)| *count > 0)
             .collect::<Vec<_>>();
+        let outbound = self.outbound.take();
         let report = TenantCounts {
             tenant: self.name.to_string(),
             requests: take(&counts.requests),
@@ -454,6 +464,9 @@ impl Tenant {
             memory_bytes: self.memory.used_bytes(),
             quarantine_left_ms: u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
             log_bytes_dropped: take(&counts.log_bytes_dropped),
+            outbound: outbound.outcomes,
+            outbound_connections: outbound.connections,
+            outbound_bytes: outbound.bytes,
             duration_buckets: counts.duration_buckets.iter().map(take).collect(),
             duration_sum_us: take(&counts.duration_sum_us),
             status_classes: std::array::from_fn(|class| {

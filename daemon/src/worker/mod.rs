@@ -25,7 +25,7 @@ use crate::gateway::{
     Acceptor, Buffers, Compute, Gateway, GatewayParts, Handshakes, LineSender, Settings,
     TableBuilder, TlsError, TlsSettings, TrustedProxies,
 };
-use crate::host::{ClockResolution, Services, linker};
+use crate::host::{ClockResolution, Services, Trust, linker};
 use crate::link::flight::FlightRecord;
 use crate::link::{
     self, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter, ToControl, ToWorker,
@@ -105,6 +105,7 @@ async fn run() -> Result<(), WorkerError> {
     raise_descriptor_limit();
     // Afterwards no file may be opened.
     let startup_code = StartupCode::find();
+    Trust::look_around();
     let record = FlightRecord::map(record).map_err(WorkerError::FlightRecord)?;
     crash::mark_crashes();
     let mut in_force = confine::give_up_privileges(start.orders)?;
@@ -131,7 +132,7 @@ async fn run() -> Result<(), WorkerError> {
     })
     .map_err(WorkerError::Thread)?;
     let resting = Arc::<Resting>::default();
-    let (services, asked) = Services::new();
+    let (services, asked) = Services::new(Trust::new(start.authorities.clone()));
     tokio::spawn(Arc::clone(&services).run(asked, answers, calls));
     let trusted = TrustedProxies::parse(&start.trusted_proxies);
     let gateway = Arc::new(Gateway::new(GatewayParts {

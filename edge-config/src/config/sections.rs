@@ -281,6 +281,14 @@ sections! {
         guest_clock_resolution_us: u32 = Int(1_000), 1..=1_000_000;
     }
 
+    /// Where guests connect to, as far as their modules' grants let them.
+    outbound: Outbound, RawOutbound {
+        /// Files with certificates (PEM) of authorities that are believed beside the system's, when guests speak TLS.
+        ca_files: Vec<PathBuf> = List(&[]), 0..=16;
+        /// Networks that no grant leads to, whatever it names.
+        refused_networks: Vec<IpNet> = List(&[]), 0..=256;
+    }
+
     /// Memory of the node, in budgets.
     memory: Memory, RawMemory {
         /// Linear memories and tables of all guests together; 0 is half of what the box has, or the control group that the

@@ -112,6 +112,11 @@ impl OutboundPattern {
         of_scheme && (self.ports.0..=self.ports.1).contains(&port) && self.host.takes_in(host)
     }
 
+    /// Whether it grants something of this host, by whatever scheme and port.
+    pub fn names_host(&self, host: &str) -> bool {
+        self.host.takes_in(host)
+    }
+
     /// Whether it grants requests to routes of the same tenant on this node.
     pub fn is_self(&self) -> bool {
         self.host == Hosts::Own
