@@ -129,7 +129,9 @@ impl Control {
         digest: Digest,
     ) -> Result<Result<File, ArtifactError>, PlaneError> {
         let cache = Arc::clone(&self.cache);
-        // What the worker became, which is not always what it was told to become.
+        // What the worker became, which is not always what it was told to become. Its first needs overtake its word that
+        // it is ready, and with it who it is.
+        self.supervisor.ready().await;
         let user = self.supervisor.worker_user();
         let group = Some(user).filter(|user| *user != geteuid().as_raw());
         blocking(move || {
