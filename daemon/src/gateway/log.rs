@@ -27,6 +27,9 @@ impl LineSender {
     }
 }
 
+/// Which stream a line of the node's own is of.
+const NODE: u8 = 2;
+
 /// The log of one request's guest.
 pub(super) struct RequestLog {
     pub(super) tenant: Arc<Tenant>,
@@ -41,7 +44,7 @@ impl RequestLog {
         for line in text.lines() {
             let line = line.as_bytes();
             if let Some(kept) = self.tenant.word_allowance(line.len(), Instant::now()) {
-                self.write(2, line, kept);
+                self.write(NODE, line, kept);
             }
         }
     }
@@ -70,6 +73,17 @@ impl GuestLog for RequestLog {
             GuestStream::Stdout => 0,
             GuestStream::Stderr => 1,
         };
+        self.at_the_guests_pace(stream, text);
+    }
+
+    /// At the guest's own rate, which it decides about by what it asks for: what the node says of its end has another.
+    fn word(&self, text: &str) {
+        self.at_the_guests_pace(NODE, text.as_bytes());
+    }
+}
+
+impl RequestLog {
+    fn at_the_guests_pace(&self, stream: u8, text: &[u8]) {
         let Some(kept) = self.tenant.log_allowance(text.len(), Instant::now()) else {
             return;
         };
@@ -77,9 +91,5 @@ impl GuestLog for RequestLog {
             return self.tenant.log_dropped(kept);
         }
         self.write(stream, text, kept);
-    }
-
-    fn word(&self, text: &str) {
-        self.node(text);
     }
 }
