@@ -132,7 +132,7 @@ fn a_spin_application_is_deployed_from_its_manifest_and_what_has_no_counterpart_
         let edge = NODE.edge().await;
         let home = tempfile::tempdir().unwrap();
         let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
-        for guest in ["spin5-counter", "spin7-hello"] {
+        for guest in ["spin5-counter", "spin5-keeps", "spin7-hello"] {
             std::fs::write(at(&format!("{guest}.wasm")), component(guest)).unwrap();
         }
         let manifest = r#"
@@ -148,6 +148,17 @@ fn a_spin_application_is_deployed_from_its_manifest_and_what_has_no_counterpart_
             [component.counter]
             source = "spin5-counter.wasm"
             key_value_stores = ["default"]
+            [[trigger.http]]
+            route = "/variable/..."
+            component = "keeps"
+            [component.keeps]
+            source = "spin5-keeps.wasm"
+            [component.keeps.variables]
+            api_url = "https://{{ host }}/v1"
+            later = "{{ later }}"
+            [variables]
+            host = { default = "api.example.com" }
+            later = { required = true, secret = true }
             [component.hello]
             source = "spin7-hello.wasm"
         "#;
@@ -174,6 +185,7 @@ fn a_spin_application_is_deployed_from_its_manifest_and_what_has_no_counterpart_
 
         let tried = json(&edge, &[&deploy[..], &["--dry-run"]].concat()).await;
         assert_eq!(tried["modules"][0]["upload"]["accepted"], true);
+        assert_eq!(tried["variables_without_value"][0], "keeps/later");
         assert_eq!(tried["modules"][0]["grants"]["key_value"][0], "default");
         let modules = json(&edge, &["module", "list", "--tenant", "shop"]).await;
         assert_eq!(modules.as_array().map(Vec::len), Some(0));
@@ -193,6 +205,20 @@ fn a_spin_application_is_deployed_from_its_manifest_and_what_has_no_counterpart_
             let answer = edge.get("shop.test/visits/a").await.text();
             assert_eq!(answer, format!("Visit number: {visit}"));
         }
+
+        let variable = async |name: &str| {
+            let place = format!("shop.test/variable?key={name}");
+            edge.get(&place).await.text()
+        };
+        assert_eq!(variable("api_url").await, "https://api.example.com/v1");
+        assert!(variable("later").await.contains("Undefined"));
+        let given = [&deploy[..], &["--variable", "later=now"]].concat();
+        let deployed = json(&edge, &given).await;
+        assert_eq!(deployed["variables_without_value"], serde_json::json!([]));
+        assert_eq!(variable("later").await, "now");
+        // What was set stays where nothing is said of it.
+        json(&edge, &deploy).await;
+        assert_eq!(variable("later").await, "now");
 
         let more = format!("{manifest}\nsqlite_databases = [\"default\"]\n");
         std::fs::write(&file, more).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Hash, SHA256};
-use edge_config::{Digest, HostPattern, ModuleName, PathPrefix, RouteId, TenantName};
+use edge_config::{Digest, HostPattern, ModuleName, PathPrefix, RouteId, TenantName, VariableId};
 use serde_json::json;
 
 use super::context::Context;
@@ -20,7 +20,8 @@ use crate::keypair::PrivateKey;
 use crate::problem::Kind;
 use crate::statement::{Statement, sign};
 use crate::view::{
-    Job, JobState, ModuleVersion, Precondition, Route, RouteWrite, UploadDryRun, Written,
+    Job, JobState, ModuleVersion, Precondition, Route, RouteWrite, UploadDryRun, VariableWrite,
+    Written,
 };
 
 /// Pause before the second look at a job; each further one is half as long again, up to the longest. Most components are
@@ -55,6 +56,9 @@ pub(super) struct Arguments {
     /// How long the signed statement is valid
     #[arg(long, default_value = "1h", value_parser = seconds, value_name = "TIME")]
     lifetime: u64,
+    /// The value of a variable of a Spin application, in the place of its default
+    #[arg(long = "variable", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
     /// Say what would happen and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -72,6 +76,12 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
         .is_some_and(|name| name == spin::FILE_NAME)
     {
         return run_application(context, &client, &key, &arguments).await;
+    }
+    if !arguments.variables.is_empty() {
+        return Err(Failure::Usage(
+            "--variable goes with a spin.toml; `littoral variable set` sets those of a module"
+                .to_owned(),
+        ));
     }
     let module = arguments.module.clone().ok_or_else(|| {
         Failure::Usage("--module is missing; only a spin.toml names modules of its own".to_owned())
@@ -128,7 +138,17 @@ async fn run_application(
         )
     })?;
     let folder = arguments.file.parent().unwrap_or(Path::new(""));
-    let application = spin::read(&text, folder).map_err(|wrong| {
+    let given = arguments
+        .variables
+        .iter()
+        .map(|entry| match entry.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(Failure::Usage(
+                "a --variable has no '='; allowed: NAME=VALUE".to_owned(),
+            )),
+        })
+        .collect::<Result<_, _>>()?;
+    let application = spin::read(&text, folder, &given).map_err(|wrong| {
         Failure::Usage(format!(
             "{} cannot be deployed:\n  {}",
             arguments.file.display(),
@@ -158,6 +178,9 @@ async fn run_application(
                 .put_module_grants(&arguments.tenant, &module.name, &module.grants, none)
                 .await?;
         }
+        for variable in &module.variables {
+            set_variable(client, &arguments.tenant, &module.name, variable).await?;
+        }
         shown.push(json!({
             "module": module.name, "version": version, "created": created, "grants": module.grants,
         }));
@@ -180,11 +203,29 @@ async fn run_application(
         .iter()
         .flat_map(|module| &module.widened)
         .collect();
-    let value = json!({ "modules": shown, "urls": urls, "routes_with_all_below": widened });
+    let mut unset = Vec::new();
+    for module in &application.modules {
+        for name in &module.unset {
+            let id = variable_id(&module.name, name)?;
+            // What was set by hand stays as it is.
+            match client.variable(&arguments.tenant, &id).await {
+                Ok(_) => {}
+                Err(ClientError::Problem(problem)) if problem.status == 404 => unset.push(id),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    let value = json!({
+        "modules": shown, "urls": urls, "routes_with_all_below": widened, "variables_without_value": unset,
+    });
     context.show(&value, || {
         let mut text: String = urls.iter().map(|url| format!("{url}\n")).collect();
         if arguments.dry_run {
             text.push_str(&application_text(&shown));
+        }
+        for id in unset {
+            let set = format!("littoral variable set --tenant {} {id}", arguments.tenant);
+            text.push_str(&format!("note: {id} has no value yet: {set}\n"));
         }
         for path in widened {
             text.push_str(&format!("note: {path} answers for all below it too\n"));
@@ -196,6 +237,34 @@ async fn run_application(
     } else {
         Ok(())
     }
+}
+
+/// Sets a variable of a module; leaves a plain one alone that has the value already.
+async fn set_variable(
+    client: &Client,
+    tenant: &TenantName,
+    module: &ModuleName,
+    variable: &spin::AppVariable,
+) -> Result<(), Failure> {
+    let id = variable_id(module, &variable.name)?;
+    if !variable.secret
+        && let Ok(there) = client.variable(tenant, &id).await
+        && there.value.value.as_ref() == Some(&variable.value)
+    {
+        return Ok(());
+    }
+    let write = VariableWrite {
+        value: variable.value.clone().into(),
+        secret: variable.secret,
+    };
+    let put = client.put_variable(tenant, &id, &write, Precondition::None);
+    put.await.map(drop).map_err(Into::into)
+}
+
+fn variable_id(module: &ModuleName, name: &str) -> Result<VariableId, Failure> {
+    let id = format!("{module}/{name}");
+    id.parse()
+        .map_err(|error: edge_config::VariableIdError| Failure::Usage(error.to_string()))
 }
 
 fn application_text(shown: &[serde_json::Value]) -> String {

@@ -31,15 +31,38 @@ pub(super) struct AppModule {
     pub(super) name: ModuleName,
     pub(super) file: PathBuf,
     pub(super) grants: Grants,
+    /// Its variables that have a value, in order of name.
+    pub(super) variables: Vec<AppVariable>,
+    /// Those that have none.
+    pub(super) unset: Vec<String>,
     /// Path prefixes that it is routed at.
     pub(super) paths: Vec<PathPrefix>,
     /// Those of them that match one path in Spin, and all below it here.
     pub(super) widened: Vec<String>,
 }
 
+/// A variable of a component.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AppVariable {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) secret: bool,
+}
+
+/// What an application declares of a variable.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Declared {
+    default: Option<String>,
+    required: bool,
+    secret: bool,
+}
+
 #[derive(Deserialize)]
 struct Manifest {
     spin_manifest_version: u32,
+    #[serde(default)]
+    variables: BTreeMap<String, Declared>,
     #[serde(default)]
     trigger: BTreeMap<String, Vec<Trigger>>,
     #[serde(default)]
@@ -65,15 +88,21 @@ struct Component {
     allowed_outbound_hosts: Vec<String>,
     #[serde(default)]
     environment: BTreeMap<String, String>,
+    #[serde(default)]
+    variables: BTreeMap<String, String>,
     #[serde(flatten)]
     others: BTreeMap<String, toml::Value>,
 }
 
-/// Reads a manifest that lies in `folder`.
+/// Reads a manifest that lies in `folder`; `given` are values of its variables, in the place of their defaults.
 ///
 /// # Errors
 /// Each thing that is wrong with it or has no counterpart here, one a line.
-pub(super) fn read(text: &str, folder: &Path) -> Result<Application, Vec<String>> {
+pub(super) fn read(
+    text: &str,
+    folder: &Path,
+    given: &BTreeMap<String, String>,
+) -> Result<Application, Vec<String>> {
     let manifest: Manifest = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
     let version = manifest.spin_manifest_version;
     if version != MANIFEST_VERSION {
@@ -82,10 +111,16 @@ pub(super) fn read(text: &str, folder: &Path) -> Result<Application, Vec<String>
         )]);
     }
     let mut wrong = Vec::new();
-    for key in manifest.others.keys() {
-        if !["application", "variables"].contains(&key.as_str()) {
-            wrong.push(format!("[{key}] is not supported"));
-        }
+    for key in manifest.others.keys().filter(|key| *key != "application") {
+        wrong.push(format!("[{key}] is not supported"));
+    }
+    for name in given
+        .keys()
+        .filter(|name| !manifest.variables.contains_key(*name))
+    {
+        wrong.push(format!(
+            "[variables] has no {name}, which a value was given for"
+        ));
     }
     let mut paths: BTreeMap<&str, Vec<(PathPrefix, Option<String>)>> = BTreeMap::new();
     for (kind, triggers) in &manifest.trigger {
@@ -106,8 +141,22 @@ pub(super) fn read(text: &str, folder: &Path) -> Result<Application, Vec<String>
     let mut modules = Vec::new();
     for (id, component) in &manifest.component {
         let routes = paths.remove(id.as_str()).unwrap_or_default();
-        match module(id, component, routes, folder) {
-            Ok(module) => modules.push(module),
+        let mut faults = Vec::new();
+        let (variables, unset) = variables(component, &manifest.variables, given, &mut faults);
+        let module = module(id, component, routes, folder).map_err(|mut wrong| {
+            wrong.append(&mut faults);
+            wrong
+        });
+        let module = match module {
+            Ok(_) if !faults.is_empty() => Err(faults),
+            module => module,
+        };
+        match module {
+            Ok(module) => modules.push(AppModule {
+                variables,
+                unset,
+                ..module
+            }),
             Err(faults) => wrong.extend(
                 faults
                     .into_iter()
@@ -178,6 +227,66 @@ fn route<'a>(
     Ok(Some((component, (path, widened))))
 }
 
+/// A component's variables: those with a value, and the names of those without.
+fn variables(
+    component: &Component,
+    declared: &BTreeMap<String, Declared>,
+    given: &BTreeMap<String, String>,
+    wrong: &mut Vec<String>,
+) -> (Vec<AppVariable>, Vec<String>) {
+    let (mut variables, mut unset) = (Vec::new(), Vec::new());
+    for (name, template) in &component.variables {
+        if !edge_config::is_variable_name(name) {
+            wrong.push(format!(
+                "variables: {name:?} is no name of a variable; allowed: {}",
+                edge_config::VARIABLE_NAMES
+            ));
+            continue;
+        }
+        let (mut value, mut secret, mut whole) = (String::new(), false, true);
+        let mut rest = template.as_str();
+        while let Some((before, after)) = rest.split_once("{{") {
+            value.push_str(before);
+            let Some((inner, after)) = after.split_once("}}") else {
+                wrong.push(format!(
+                    "variables: {name} = {template:?} has a {{{{ without its }}}}"
+                ));
+                break;
+            };
+            let inner = inner.trim();
+            match declared.get(inner) {
+                None => wrong.push(format!(
+                    "variables: {name} names {inner:?}, which [variables] has not"
+                )),
+                Some(variable) => {
+                    secret |= variable.secret;
+                    match given.get(inner).or(variable.default.as_ref()) {
+                        Some(text) => value.push_str(text),
+                        None => whole = false,
+                    }
+                    if variable.default.is_none() && !variable.required {
+                        wrong.push(format!(
+                            "[variables] {inner} is neither required nor has a default"
+                        ));
+                    }
+                }
+            }
+            rest = after;
+        }
+        value.push_str(rest);
+        if whole {
+            variables.push(AppVariable {
+                name: name.clone(),
+                value,
+                secret,
+            });
+        } else {
+            unset.push(name.clone());
+        }
+    }
+    (variables, unset)
+}
+
 fn module(
     id: &str,
     component: &Component,
@@ -232,6 +341,8 @@ fn module(
         name,
         file,
         grants,
+        variables: Vec::new(),
+        unset: Vec::new(),
         widened: widened.collect(),
         paths: routes.into_iter().map(|(path, _)| path).collect(),
     })
@@ -275,11 +386,23 @@ mod tests {
         key_value_stores = ["default", "cache"]
         allowed_outbound_hosts = ["https://api.example.com", "http://self"]
         files = []
+        [component.api.variables]
+        api_url = "https://{{ host }}/{{version}}"
+        token = "{{ token }}"
+        later = "{{ later }}"
+        plain = "as it is"
+
+        [variables]
+        host = { default = "api.example.com" }
+        version = { default = "v1" }
+        token = { required = true, secret = true }
+        later = { required = true }
     "#;
 
     #[test]
     fn components_become_modules_with_grants_and_routes() {
-        let application = read(SHOP, Path::new("/app")).unwrap();
+        let given = BTreeMap::from([("token".to_owned(), "s3cret".to_owned())]);
+        let application = read(SHOP, Path::new("/app"), &given).unwrap();
         let [api, front] = &*application.modules else {
             panic!("{application:?}");
         };
@@ -298,6 +421,18 @@ mod tests {
         let stores: Vec<_> = api.grants.key_value.iter().map(StoreName::as_str).collect();
         assert_eq!(stores, ["default", "cache"]);
         assert_eq!(api.grants.outbound.len(), 2);
+        let variables: Vec<_> = api
+            .variables
+            .iter()
+            .map(|variable| (&*variable.name, &*variable.value, variable.secret))
+            .collect();
+        let wanted = [
+            ("api_url", "https://api.example.com/v1", false),
+            ("plain", "as it is", false),
+            ("token", "s3cret", true),
+        ];
+        assert_eq!(variables, wanted);
+        assert_eq!(api.unset, ["later"]);
     }
 
     #[test]
@@ -319,13 +454,22 @@ mod tests {
             ai_models = ["llama2"]
             key_value_stores = ["a/b"]
             allowed_outbound_hosts = ["example.com"]
+            [component.a.variables]
+            host = "{{ nowhere }}"
+            open = "{{ half"
+            Bad = "x"
         "#;
-        let wrong = read(text, Path::new("")).unwrap_err();
+        let given = BTreeMap::from([("nobody".to_owned(), String::new())]);
+        let wrong = read(text, Path::new(""), &given).unwrap_err();
         for said in [
             "[[trigger.redis]] is not supported",
             "route = \"/users/:id\" has a part that varies",
             "component = \"b\" is none of this manifest",
             "[component.a] source is not a file",
+            "[variables] has no nobody, which a value was given for",
+            "[component.a] variables: host names \"nowhere\", which [variables] has not",
+            "[component.a] variables: open = \"{{ half\" has a {{ without its }}",
+            "[component.a] variables: \"Bad\" is no name of a variable",
             "[component.a] sqlite_databases is not supported",
             "[component.a] ai_models is not supported",
             "[component.a] key_value_stores: store name \"a/b\"",
@@ -345,7 +489,7 @@ mod tests {
             ("", "missing field `spin_manifest_version`"),
             ("[", "TOML"),
         ] {
-            let wrong = read(text, Path::new("")).unwrap_err();
+            let wrong = read(text, Path::new(""), &BTreeMap::new()).unwrap_err();
             assert!(
                 wrong.iter().any(|line| line.contains(said)),
                 "{text}: {wrong:?}"
