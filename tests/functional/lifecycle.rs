@@ -305,6 +305,18 @@ fn a_dry_run_says_what_would_happen_and_keeps_nothing() {
                 .all(|import| import.granted)
         );
 
+        // What is offered and of no use without a grant is said with the grant that is lacking.
+        let counter = acme.request("counter", 1, component("spin5-counter"));
+        let needs = async || {
+            let answer = client.upload_dry_run(&counter, |_| {}).await.unwrap();
+            assert!(answer.accepted, "{answer:?}");
+            let imports = answer.inspection.imports.into_iter();
+            let lacking = imports.filter_map(|import| Some((import.name, import.needs?)));
+            lacking.collect::<Vec<_>>()
+        };
+        let store = "fermyon:spin/key-value@2.0.0".to_owned();
+        assert_eq!(needs().await, [(store, "key_value".to_owned())]);
+
         for (guest, missing) in [("wants-unknown", "acme:nothing/here@1.2.3")] {
             let mut request = acme.request("site", 1, component(guest));
             request.statement = None;

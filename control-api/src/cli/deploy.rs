@@ -478,8 +478,12 @@ fn dry_run_text(upload: &UploadDryRun) -> String {
             .imports
             .iter()
             .map(|import| {
-                let granted = if import.granted { "granted" } else { "missing" };
-                [import.name.clone(), granted.to_owned()]
+                let state = match (&import.needs, import.granted) {
+                    (Some(grant), true) => format!("not granted ({grant})"),
+                    (None, true) => "granted".to_owned(),
+                    (_, false) => "missing".to_owned(),
+                };
+                [import.name.clone(), state]
             })
             .collect();
         text.push('\n');

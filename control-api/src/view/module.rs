@@ -67,6 +67,10 @@ pub struct Import {
     pub name: String,
     /// Whether this node offers it to this tenant.
     pub granted: bool,
+    /// The member of the module's grants that it needs an entry in and that has none, in the answer to a dry run: until
+    /// then each of its calls is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
 }
 
 /// What an upload would do: the answer to `?dry_run=true`.

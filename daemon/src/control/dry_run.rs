@@ -32,7 +32,7 @@ impl Control {
                 Err(error) => problems.push(error),
             }
         }
-        let limits = {
+        let (limits, grants) = {
             let state = self.read();
             let refused = match &signed {
                 Some(statement) => {
@@ -41,7 +41,10 @@ impl Control {
                 None => may_take(&state, &tenant, &module, precondition).err(),
             };
             problems.extend(refused);
-            *tenant_in(&state, &tenant)?.limits
+            let found = tenant_in(&state, &tenant)?;
+            let kept = found.modules.get(&module);
+            let grants = kept.map(|kept| views::grants(&kept.value));
+            (*found.limits, grants.unwrap_or_default())
         };
         let place = self.uploads.take(&tenant)?;
         let bytes = self
@@ -85,7 +88,7 @@ impl Control {
                 problems.extend(would_refuse(&inspection, bytes_max));
                 answer.world = inspection.world.map(|world| world.name().to_owned());
                 answer.fits = inspection.memory.initial_bytes <= bytes_max;
-                answer.inspection = views::inspection(&inspection);
+                answer.inspection = views::inspection(&inspection, Some(&grants));
                 answer.artifact_ready = self.known_component(&digest).await.is_some();
             }
             Err(error) => problems.push(compile_error(error)),

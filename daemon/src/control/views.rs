@@ -98,7 +98,7 @@ pub(super) fn version(version: &Version) -> view::ModuleVersion {
         accepted_at: version.accepted_at_s,
         world: version.world.name().to_owned(),
         inspection: details
-            .map(|details| inspection(&details.inspection))
+            .map(|details| inspection(&details.inspection, None))
             .unwrap_or_default(),
     }
 }
@@ -125,10 +125,23 @@ pub(super) fn audited_module(name: &ModuleName, module: &Module) -> serde_json::
     })
 }
 
-pub(super) fn inspection(inspection: &Inspection) -> view::Inspection {
+/// What inspection found; beside grants, with what they lack.
+pub(super) fn inspection(
+    inspection: &Inspection,
+    grants: Option<&view::Grants>,
+) -> view::Inspection {
+    let lacks = |grants: &view::Grants, name: &str| {
+        let member = host::grant_for(name)?;
+        let has_none = match member {
+            host::Grant::KeyValue => grants.key_value.is_empty(),
+            host::Grant::Outbound => grants.outbound.is_empty(),
+        };
+        has_none.then(|| member.name().to_owned())
+    };
     let imports = inspection.imports.iter().map(|name| view::Import {
         name: name.clone(),
         granted: host::offers(name),
+        needs: grants.and_then(|grants| lacks(grants, name)),
     });
     view::Inspection {
         imports: imports.collect(),

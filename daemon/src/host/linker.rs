@@ -86,6 +86,41 @@ fn version_in(version: &str, line: &str) -> bool {
         .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// What a module is granted that an import is of no use without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// A key-value store.
+    KeyValue,
+    /// Somewhere to connect to.
+    Outbound,
+}
+
+impl Grant {
+    /// The member of the grants that it is an entry in.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KeyValue => "key_value",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// The grant that an import needs, where it is of an interface that needs one.
+#[must_use]
+pub fn grant_for(name: &str) -> Option<Grant> {
+    let interface = name.split('@').next().unwrap_or_default();
+    match interface {
+        "fermyon:spin/key-value" | "spin:key-value/key-value" | "wasi:keyvalue/store" => {
+            Some(Grant::KeyValue)
+        }
+        "wasi:http/outgoing-handler" | "wasi:http/client" | "wasi:sockets/tcp" => {
+            Some(Grant::Outbound)
+        }
+        _ => None,
+    }
+}
+
 /// What is offered in one version only: pre-releases, and packages that have seen no other.
 const OFFERED_EXACTLY: [&str; 12] = [
     "fermyon:spin/key-value@2.0.0",

@@ -23,7 +23,7 @@ mod wasi_keyvalue;
 pub use capabilities::Capabilities;
 pub use clock::ClockResolution;
 pub(crate) use hooks::Hooks;
-pub use linker::{linker, offers};
+pub use linker::{Grant, grant_for, linker, offers};
 pub use outbound::Trust;
 pub(crate) use program::{Program, ProgramInput, ProgramOutput, Written};
 pub use services::Services;

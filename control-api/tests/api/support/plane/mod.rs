@@ -341,6 +341,7 @@ impl ControlPlane for MemoryPlane {
                 imports: vec![Import {
                     name: "wasi:http/types@0.2.4".to_owned(),
                     granted: true,
+                    needs: None,
                 }],
                 ..Inspection::default()
             },
