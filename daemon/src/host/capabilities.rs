@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
+
 use super::outbound::{Outbound, Trust};
 use super::services::Services;
 use crate::link::ModuleGrants;
@@ -18,7 +20,17 @@ pub struct Capabilities {
     grants: ModuleGrants,
     outbound: Option<Box<Outbound>>,
     services: Arc<Services>,
+    /// Calls of stores under way: a value lies in the worker's memory until its guest takes it, and guests of 0.3 can have
+    /// thousands of calls under way at once.
+    calls: Semaphore,
 }
+
+/// Calls of stores under way at once, of all guests of a module; those that can be large count for several.
+const CALLS_MAX: u32 = 64;
+/// What one of those calls may move, in bytes.
+const CALL_BYTES: usize = 1 << 20;
+/// What a call for several values counts for.
+const MANY: u32 = 8;
 
 impl Capabilities {
     /// What `grants` say, for a module of this tenant.
@@ -35,6 +47,7 @@ impl Capabilities {
             outbound: Outbound::new(&grants.outbound),
             grants,
             services,
+            calls: Semaphore::const_new(CALLS_MAX as usize),
         }
     }
 
@@ -89,10 +102,18 @@ impl Capabilities {
                 wait.as_millis().max(1)
             )));
         }
+        let is_many = matches!(op, StoreOp::GetMany(_));
         let ask = Ask::Store {
             store: store.to_owned(),
             op,
         };
+        let by_size = u32::try_from(ask.bytes() / CALL_BYTES).unwrap_or(CALLS_MAX);
+        let weight = if is_many { MANY } else { 1 + by_size };
+        let _places = self
+            .calls
+            .acquire_many(weight.min(CALLS_MAX))
+            .await
+            .map_err(|_| Fault::Unavailable("the node is going down".to_owned()))?;
         self.call(ask).await
     }
 
@@ -126,5 +147,56 @@ impl Capabilities {
         self.services
             .call(self.tenant.name(), &self.module, ask)
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::quota::tests::tenant_of_tests;
+
+    #[test]
+    fn calls_under_way_are_bounded_and_large_ones_count_for_several() {
+        let (services, mut asked) = Services::new(Trust::default());
+        let capabilities = Capabilities::new(
+            tenant_of_tests(),
+            "module".into(),
+            ModuleGrants::default(),
+            services,
+        );
+        let mut cx = Context::from_waker(Waker::noop());
+        let get = || StoreOp::Get("key".to_owned());
+        let many = || StoreOp::GetMany(vec!["key".to_owned()]);
+        let large = || StoreOp::Set(vec![("key".to_owned(), vec![0; 3 * CALL_BYTES])]);
+        // The tenant of tests may make ten calls a second: 7 x 8, 1 x 4 and 2 are 62 of 64 places; one more has none.
+        let mut waiting: Vec<_> = Vec::new();
+        for op in [
+            many(),
+            many(),
+            many(),
+            many(),
+            many(),
+            many(),
+            many(),
+            large(),
+            get(),
+            get(),
+        ] {
+            let mut call = Box::pin(capabilities.store("default", op));
+            assert!(call.as_mut().poll(&mut cx).is_pending());
+            waiting.push(call);
+        }
+        let mut sent = 0;
+        while asked.try_recv().is_ok() {
+            sent += 1;
+        }
+        assert_eq!(sent, 10);
+        let mut places = pin!(capabilities.calls.acquire_many(3));
+        assert!(places.as_mut().poll(&mut cx).is_pending());
+        waiting.pop();
+        assert!(places.as_mut().poll(&mut cx).is_ready());
     }
 }
