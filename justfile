@@ -18,7 +18,7 @@ suite name *arguments:
 
 # all benches but the soak: each prints its figures, some fail beyond what SPECIFICATION.md promises; about an hour
 bench: bench-build
-    cargo bench -p littoral-tests --bench deploy --bench worker --bench neighbour --bench handshakes
+    cargo bench -p littoral-tests --bench deploy --bench worker --bench neighbour --bench key_value --bench handshakes
     cargo bench -p littoral-tests --bench peers --bench density
 
 # beside wasmtime serve, workerd and bare hyper, which are installed into target/peers first; ONLY=cores,... for a part
