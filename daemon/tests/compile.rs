@@ -199,13 +199,13 @@ async fn a_component_without_a_handler_is_told_what_it_has_instead() {
     let ty = component.type_instance(None, &InstanceType::new());
     let imported = component.import("wasi:random/insecure@0.2.0", ComponentTypeRef::Instance(ty));
     component.export(
-        "wasi:cli/run@0.2.0",
+        "acme:tools/run@0.2.0",
         ComponentExportKind::Instance,
         imported,
         None,
     );
     match error_of(&component.finish(), &limits()).await {
-        CompileError::ExportsNotServed { names } => assert_eq!(names, ["wasi:cli/run@0.2.0"]),
+        CompileError::ExportsNotServed { names } => assert_eq!(names, ["acme:tools/run@0.2.0"]),
         other => panic!("{other:?}"),
     }
 }
