@@ -76,7 +76,7 @@ async fn measure() {
         "readers": READERS,
     });
     println!("{figures:#}");
-    write_figures("key_value", &mut figures.clone());
+    write_figures("key_value.json", &mut figures.clone());
 }
 
 async fn prepare(tenant: &Tenant) {
