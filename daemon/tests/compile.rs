@@ -193,19 +193,20 @@ async fn an_import_that_is_not_offered_is_named() {
     }
 }
 
-#[tokio::test]
-async fn a_component_without_a_handler_is_told_what_it_has_instead() {
+/// A component that exports an interface of that name, with nothing in it.
+fn exporting_nothing(name: &str) -> Vec<u8> {
     let mut component = ComponentBuilder::default();
     let ty = component.type_instance(None, &InstanceType::new());
-    let imported = component.import("wasi:random/insecure@0.2.0", ComponentTypeRef::Instance(ty));
-    component.export(
-        "acme:tools/run@0.2.0",
-        ComponentExportKind::Instance,
-        imported,
-        None,
-    );
-    match error_of(&component.finish(), &limits()).await {
-        CompileError::ExportsNotServed { names } => assert_eq!(names, ["acme:tools/run@0.2.0"]),
+    let empty = component.import("wasi:random/insecure@0.2.0", ComponentTypeRef::Instance(ty));
+    component.export(name, ComponentExportKind::Instance, empty, None);
+    component.finish()
+}
+
+#[tokio::test]
+async fn a_component_without_a_handler_is_told_what_it_has_instead() {
+    let name = "acme:tools/run@0.2.0";
+    match error_of(&exporting_nothing(name), &limits()).await {
+        CompileError::ExportsNotServed { names } => assert_eq!(names, [name]),
         other => panic!("{other:?}"),
     }
 }
@@ -224,6 +225,7 @@ async fn an_import_of_another_type_and_an_export_of_another_type_do_not_link() {
     for (bytes, word) in [
         (wrong_import, "get-insecure-random-u64"),
         (wrong_export, "handle"),
+        (exporting_nothing("wasi:cli/run@0.2.0"), "run"),
     ] {
         match error_of(&bytes, &limits()).await {
             CompileError::DoesNotLink { message } => {
