@@ -314,8 +314,11 @@ fn died(status: ExitStatus, stderr: &str, inspected: bool, limits: &CompileLimit
         Some(Signal::XFSZ) => Cost::Output {
             bytes_max: limits.output_bytes_max,
         },
-        // The standard library's word when an allocation fails.
-        Some(Signal::ABORT) if stderr.contains("memory allocation of") => {
+        // The standard library's words when an allocation fails, and when a thread finds no room to handle signals in.
+        Some(Signal::ABORT)
+            if stderr.contains("memory allocation of")
+                || stderr.contains("failed to allocate an alternative stack") =>
+        {
             return out_of_memory(limits);
         }
         Some(Signal::ABORT | Signal::SEGV)
