@@ -1,7 +1,5 @@
 //! What is asked without a bearer JWT: liveness, readiness, metrics, and the API's own description.
 
-use std::sync::OnceLock;
-
 use aws_lc_rs::constant_time;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::State;
@@ -106,9 +104,5 @@ fn check_metrics_token(headers: &HeaderMap, wanted: &str) -> Result<(), AuthErro
     security(())
 )]
 pub(super) async fn openapi() -> Response {
-    static DOCUMENT: OnceLock<String> = OnceLock::new();
-    text(
-        "application/json",
-        DOCUMENT.get_or_init(openapi_json).as_str(),
-    )
+    text("application/json", openapi_json())
 }

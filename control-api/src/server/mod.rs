@@ -33,12 +33,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::routing::MethodRouter;
 use edge_config::Config;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::PathItemExt as _;
 
 use crate::auth::Authenticator;
 use crate::error::PlaneError;
@@ -152,45 +152,73 @@ impl Api {
     }
 }
 
-/// Every operation with its documentation.
-fn operations() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(openapi::base())
-        .routes(routes!(health::alive))
-        .routes(routes!(health::ready))
-        .routes(routes!(health::metrics))
-        .routes(routes!(health::openapi))
-        .routes(routes!(node::greet))
-        .routes(routes!(node::status))
-        .routes(routes!(node::audit))
-        .routes(routes!(tenants::list))
-        .routes(routes!(tenants::show, tenants::put, tenants::delete))
-        .routes(routes!(tenants::usage))
-        .routes(routes!(logs::logs))
-        .routes(routes!(keys::list))
-        .routes(routes!(keys::show, keys::put, keys::delete))
-        .routes(routes!(certificates::list))
-        .routes(routes!(
-            certificates::show,
-            certificates::put,
-            certificates::delete
-        ))
-        .routes(routes!(modules::list))
-        .routes(routes!(modules::show, upload::put, modules::delete))
-        .routes(routes!(modules::version))
-        .routes(routes!(modules::instances, modules::put_instances))
-        .routes(routes!(grants::show, grants::put))
-        .routes(routes!(variables::list))
-        .routes(routes!(variables::show, variables::put, variables::delete))
-        .routes(routes!(stores::list))
-        .routes(routes!(stores::show, stores::put, stores::delete))
-        .routes(routes!(jobs::show))
-        .routes(routes!(routes::list))
-        .routes(routes!(routes::show, routes::put, routes::delete))
+/// Every operation, those of one path together: what the router is made of, and in tests the document.
+macro_rules! operations {
+    ($made:ident) => {
+        $made! {
+            health::alive;
+            health::ready;
+            health::metrics;
+            health::openapi;
+            node::greet;
+            node::status;
+            node::audit;
+            tenants::list;
+            tenants::show, tenants::put, tenants::delete;
+            tenants::usage;
+            logs::logs;
+            keys::list;
+            keys::show, keys::put, keys::delete;
+            certificates::list;
+            certificates::show, certificates::put, certificates::delete;
+            modules::list;
+            modules::show, upload::put, modules::delete;
+            modules::version;
+            modules::instances, modules::put_instances;
+            grants::show, grants::put;
+            variables::list;
+            variables::show, variables::put, variables::delete;
+            stores::list;
+            stores::show, stores::put, stores::delete;
+            jobs::show;
+            routes::list;
+            routes::show, routes::put, routes::delete;
+        }
+    };
+}
+
+macro_rules! router_of {
+    ($($($module:ident::$handler:ident),+;)+) => {
+        Router::new()$($(.route(
+            &operation!($module::$handler as path)(),
+            operation!($module::$handler as methods)().iter().fold(MethodRouter::new(), |router, method| {
+                router.on(method.to_method_filter(), $module::$handler)
+            }),
+        ))+)+
+    };
+}
+
+/// What `utoipa::path` says of a handler, under the name that it gives it.
+macro_rules! operation {
+    ($module:ident::$handler:ident as $what:ident) => {
+        utoipa_axum::paste! { <$module::[<__path_ $handler>] as utoipa::Path>::$what }
+    };
+}
+
+/// The document of all operations, as the handlers have it.
+#[cfg(test)]
+fn document() -> utoipa::openapi::OpenApi {
+    macro_rules! document_of {
+        ($($($module:ident::$handler:ident),+;)+) => {
+            utoipa_axum::router::OpenApiRouter::<Api>::with_openapi(openapi::base())
+                $(.routes(utoipa_axum::routes!($($module::$handler),+)))+
+        };
+    }
+    operations!(document_of).into_openapi()
 }
 
 fn router(api: Api) -> Router {
-    let (router, _) = operations().split_for_parts();
-    router
+    operations!(router_of)
         .layer(axum::middleware::from_fn(envelope::envelope))
         .with_state(api)
 }

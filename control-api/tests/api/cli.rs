@@ -593,7 +593,7 @@ async fn every_operation_of_the_api_has_a_command() {
         .lines()
         .filter_map(|line| line.strip_suffix(" HTTP/1.1")?.split_once(' '))
         .collect();
-    let document: Value = serde_json::from_str(&control_api::server::openapi_json()).unwrap();
+    let document: Value = serde_json::from_str(control_api::server::openapi_json()).unwrap();
     let mut missing = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
