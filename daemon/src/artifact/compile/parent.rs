@@ -379,3 +379,42 @@ async fn keep_beginning(stderr: Option<ChildStderr>, kept: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIMITS: CompileLimits = CompileLimits {
+        cpu_s_max: 7,
+        wall_max: Duration::from_secs(60),
+        memory_bytes_max: 1 << 20,
+        output_bytes_max: 1 << 16,
+        threads_max: 1,
+        niceness: 10,
+    };
+
+    fn after(signal: i32, stderr: &str, inspected: bool) -> String {
+        died(ExitStatus::from_raw(signal), stderr, inspected, &LIMITS).to_string()
+    }
+
+    #[test]
+    fn a_death_is_told_by_its_signal_and_its_last_words() {
+        let memory = out_of_memory(&LIMITS).to_string();
+        for words in [
+            "memory allocation of 4096 bytes failed",
+            "thread panicked: failed to allocate an alternative stack: Cannot allocate memory",
+        ] {
+            assert_eq!(after(6, words, true), memory, "{words}");
+        }
+        assert_eq!(after(9, "", true), memory);
+        assert!(after(24, "", true).contains('7'), "CPU time");
+        let deep = "thread 'main' has overflowed its stack";
+        assert_ne!(after(6, deep, false), after(6, deep, true));
+        // Any other death is the code generator's.
+        let crash = after(6, "something else", true);
+        assert!(crash.contains("crashed"), "{crash}");
+    }
+}
