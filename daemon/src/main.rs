@@ -89,9 +89,9 @@ fn main() -> ExitCode {
     match arguments.command.unwrap_or(run_it) {
         Command::Worker => worker::main(),
         Command::Compile => artifact::compile::child_main(),
-        Command::Run { clock_is_right } => match configuration(arguments.config) {
-            Ok(config) if clock_is_right => run(config, TimeFloor::Reset),
-            Ok(config) => run(config, TimeFloor::Kept),
+        Command::Run { clock_is_right } => match configuration(arguments.config.clone()) {
+            Ok(config) if clock_is_right => run(config, arguments.config, TimeFloor::Reset),
+            Ok(config) => run(config, arguments.config, TimeFloor::Kept),
             Err(refused) => refused,
         },
         Command::CheckConfig { json } => match configuration(arguments.config) {
@@ -124,16 +124,22 @@ fn main() -> ExitCode {
 
 /// The configuration, or the exit code after its errors were printed.
 fn configuration(path: Option<PathBuf>) -> Result<Config, ExitCode> {
-    let refused = ExitCode::from(CONFIG_REFUSED);
+    read_configuration(path).map_err(|errors| {
+        eprintln!("littorald: {}", errors.join("\n"));
+        ExitCode::from(CONFIG_REFUSED)
+    })
+}
+
+/// The configuration, or all that stands against it.
+fn read_configuration(path: Option<PathBuf>) -> Result<Config, Vec<String>> {
     let path = path.or_else(|| Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists()));
     let text = match &path {
         None => String::new(),
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
-            eprintln!(
-                "littorald: cannot read the configuration {}: {error}",
+            vec![format!(
+                "cannot read the configuration {}: {error}",
                 path.display()
-            );
-            refused
+            )]
         })?,
     };
     let parsed = Config::parse(&text, std::env::vars_os());
@@ -146,11 +152,9 @@ fn configuration(path: Option<PathBuf>) -> Result<Config, ExitCode> {
             || "the environment".to_owned(),
             |path| path.display().to_string(),
         );
-        eprintln!("littorald: {place} is refused:");
-        for error in errors {
-            eprintln!("  {error}");
-        }
-        refused
+        let heading = format!("{place} is refused:");
+        let errors = errors.into_iter().map(|error| format!("  {error}"));
+        std::iter::once(heading).chain(errors).collect()
     })
 }
 
@@ -198,7 +202,7 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn run(config: Config, floor: TimeFloor) -> ExitCode {
+fn run(config: Config, path: Option<PathBuf>, floor: TimeFloor) -> ExitCode {
     logging::start(
         config.log.level.as_str(),
         config.log.format.as_str() == "json",
@@ -213,6 +217,7 @@ fn run(config: Config, floor: TimeFloor) -> ExitCode {
     };
     in_runtime(async move {
         let node = Node::bind(config, service, floor).await?;
+        let node = node.reading_anew_from(Box::new(move || read_configuration(path.clone())));
         let started = node.started();
         tracing::info!(http = ?started.http, admin = ?started.admin, "listening");
         if let Some(key) = started.admin_key {

@@ -161,6 +161,8 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(health::openapi))
         .routes(routes!(node::greet))
         .routes(routes!(node::status))
+        .routes(routes!(node::reload))
+        .routes(routes!(node::upgrade))
         .routes(routes!(node::audit))
         .routes(routes!(tenants::list))
         .routes(routes!(tenants::show, tenants::put, tenants::delete))

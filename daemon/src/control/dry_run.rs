@@ -68,7 +68,7 @@ impl Control {
             .await;
         let inspected = self
             .compiler
-            .inspect(bytes.file(), bytes.bytes(), &self.compile_limits)
+            .inspect(bytes.file(), bytes.bytes(), &self.compile_limits())
             .await;
         drop(turn);
         let bytes_max = limits.instance_memory_mib_max << 20;

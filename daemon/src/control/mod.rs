@@ -24,6 +24,7 @@ mod outbound;
 mod places;
 mod plane;
 mod pressure;
+mod reload;
 mod restore;
 pub mod service;
 mod services;
@@ -39,9 +40,11 @@ mod vault;
 mod views;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use control_api::error::PlaneError;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
@@ -61,7 +64,7 @@ use crashes::Crashes;
 use jobs::Jobs;
 use logs::LogRings;
 use places::UploadPlaces;
-use service::Pulse;
+use service::{Notifier, Pulse};
 use state::{NameArtifacts, State};
 
 use supervise::Supervisor;
@@ -71,6 +74,7 @@ use vault::Vault;
 pub use clock::TimeFloor;
 pub use node::{Node, NodeError, Started};
 pub use plane::plane;
+pub use reload::ConfigSource;
 
 /// How long an answer waits for the worker to serve the change it acknowledges.
 const APPLIED_PATIENCE: Duration = Duration::from_secs(2);
@@ -78,7 +82,13 @@ const APPLIED_PATIENCE: Duration = Duration::from_secs(2);
 /// The node's control state with everything that acts on it.
 pub struct Control {
     me: Weak<Control>,
-    config: Config,
+    config: ArcSwap<Config>,
+    /// Where the configuration is read from anew, where it can be.
+    source: OnceLock<ConfigSource>,
+    /// Held while the node changes as a whole: its configuration, or the process that it is.
+    reloads: Mutex<()>,
+    /// Who is told how the node stands.
+    notifier: Option<Arc<Notifier>>,
     started: Instant,
     clock: Arc<NodeClock>,
     standing: watch::Sender<NodeState>,
@@ -95,12 +105,13 @@ pub struct Control {
     /// Artifacts that are being made ready for a worker.
     supplying: std::sync::Mutex<std::collections::HashSet<ArtifactName>>,
     compiler: Compiler,
-    compile_limits: CompileLimits,
+    /// Threads that serve, and that compile.
+    threads: usize,
     compile_queue: CompileQueue,
     dry_run_queue: CompileQueue,
-    shape: EngineShape,
+    shape: ArcSwap<EngineShape>,
     /// Memory of all guests together.
-    guest_memory_bytes_max: u64,
+    guest_memory_bytes_max: AtomicU64,
     uploads: UploadPlaces,
     jobs: Jobs,
     supervisor: Supervisor,
@@ -143,8 +154,8 @@ impl Control {
         self.clock.reached_s(Instant::now())
     }
 
-    fn config(&self) -> &Config {
-        &self.config
+    fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     fn changes(&self) -> &Mutex<()> {
@@ -200,7 +211,17 @@ impl Control {
 
     /// The most memory one instance can have on this box, in MiB, whatever tenants are allowed.
     fn instance_memory_mib_max(&self) -> u64 {
-        self.shape.memory_bytes_max >> 20
+        self.shape.load().memory_bytes_max >> 20
+    }
+
+    /// Linear memories and tables of all guests together, in bytes.
+    fn guest_memory_bytes_max(&self) -> u64 {
+        self.guest_memory_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// What bounds a compile child.
+    fn compile_limits(&self) -> CompileLimits {
+        node::compile_limits(&self.config(), self.threads)
     }
 
     /// Components that are being compiled, and those that wait for it.

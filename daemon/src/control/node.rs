@@ -4,9 +4,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, system_clock};
 use control_api::server::{
     AdminTls, AdminTlsError, ApiOptions, ListenError as AdminListenError, ListenOptions, Server,
@@ -30,7 +32,7 @@ use super::service::{Inherited, Notifier, Pulse, Service, report};
 use super::sockets::{ListenError, Listeners};
 use super::supervise::{Backoff, DRAIN_GRACE, Supervisor};
 use super::tls::{self, Keyring, unlock};
-use super::{Control, plane, variables};
+use super::{ConfigSource, Control, plane, variables};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
@@ -133,7 +135,6 @@ pub struct Node {
     admin_addresses: Vec<SocketAddr>,
     admin_key: Option<PathBuf>,
     shutdown: CancellationToken,
-    notifier: Option<Notifier>,
     watchdog: Option<Duration>,
     ballast: Ballast,
 }
@@ -168,6 +169,7 @@ impl Node {
             watchdog,
             mut inherited,
         } = service;
+        let notifier = notifier.map(Arc::new);
         let data = config.node.data_dir.clone();
         make_private_dir(&data)?;
         let ballast = Ballast::in_folder(&data);
@@ -241,10 +243,7 @@ impl Node {
             budgets,
             authorities,
         );
-        let backoff = Backoff {
-            min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
-            max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
-        };
+        let backoff = backoff(&config);
         let program = PathBuf::from("/proc/self/exe");
         let shutdown = CancellationToken::new();
         let metrics = Metrics::new(
@@ -267,11 +266,11 @@ impl Node {
             publishing: std::sync::Mutex::default(),
             supplying: std::sync::Mutex::default(),
             compiler: Compiler::of_this_program().confined(orders),
-            compile_limits: compile_limits(&config, threads),
+            threads,
             compile_queue: CompileQueue::new(1, queue_max),
             dry_run_queue: CompileQueue::new(DRY_RUNS_AT_ONCE, queue_max),
-            shape,
-            guest_memory_bytes_max: budgets.guests_bytes,
+            shape: ArcSwap::from_pointee(shape),
+            guest_memory_bytes_max: AtomicU64::new(budgets.guests_bytes),
             uploads: UploadPlaces::new(config.uploads.concurrent_max),
             jobs: Jobs::new(usize::try_from(config.uploads.jobs_kept_max).unwrap_or(1)),
             supervisor: Supervisor::new(program, start, folder, listeners, backoff),
@@ -285,9 +284,12 @@ impl Node {
             secrets,
             collect: Notify::new(),
             tracker: TaskTracker::new(),
-            config,
+            config: ArcSwap::from_pointee(config),
+            source: OnceLock::new(),
+            reloads: Mutex::new(()),
+            notifier,
         });
-        let (authenticator, admin_key) = authenticator(&control.config, &keys, clock)?;
+        let (authenticator, admin_key) = authenticator(&control.config(), &keys, clock)?;
         let server = admin_server(&control, &authenticator, inherited)?;
         let admin_addresses = server
             .local_addrs()
@@ -304,10 +306,17 @@ impl Node {
             admin_addresses,
             admin_key,
             shutdown,
-            notifier,
             watchdog,
             ballast,
         })
+    }
+
+    /// Has SIGHUP and the API read the configuration from there.
+    #[must_use]
+    pub fn reading_anew_from(self, source: ConfigSource) -> Self {
+        // Set once: there is one way to a node, and this is on it.
+        let _ = self.control.source.set(source);
+        self
     }
 
     /// Where it listens.
@@ -343,12 +352,11 @@ impl Node {
             server,
             authenticator,
             shutdown,
-            notifier,
             watchdog,
             ballast,
             ..
         } = self;
-        let notifier = notifier.map(Arc::new);
+        let notifier = control.notifier.clone();
         let tracker = control.tracker.clone();
         let workers_stop = CancellationToken::new();
         let supervising = {
@@ -377,6 +385,10 @@ impl Node {
             let stop = background.clone();
             tracker.spawn(async move { authenticator.keep_fresh(stop).await });
         }
+        if control.source.get().is_some() {
+            let told = Arc::clone(&control).change_when_told();
+            tracker.spawn(background.clone().run_until_cancelled_owned(told));
+        }
         let admin = server.run(shutdown.clone());
         tokio::pin!(admin);
         let ready = async {
@@ -402,7 +414,7 @@ impl Node {
         tracing::info!("draining");
         control.standing.send_replace(NodeState::Draining);
         if let Some(notifier) = &notifier {
-            let drain_max = Duration::from_millis(control.config.http.drain_ms_max.into());
+            let drain_max = Duration::from_millis(control.config().http.drain_ms_max.into());
             notifier.stopping("draining", drain_max + DRAIN_GRACE + LAST_TASKS_MAX);
         }
         workers_stop.cancel();
@@ -471,7 +483,7 @@ fn report_recovery(recovery: &Recovery) {
     }
 }
 
-fn worker_start(
+pub(super) fn worker_start(
     config: &Config,
     orders: Orders,
     shape: &EngineShape,
@@ -513,6 +525,14 @@ fn worker_start(
     }
 }
 
+/// How long to wait before a worker that died early is replaced.
+pub(super) fn backoff(config: &Config) -> Backoff {
+    Backoff {
+        min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
+        max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
+    }
+}
+
 /// Threads that compute handshakes, and as many that sign for them.
 fn handshake_threads(config: &Config, threads: usize) -> usize {
     if config.https.listen.is_empty() {
@@ -526,7 +546,7 @@ fn handshake_threads(config: &Config, threads: usize) -> usize {
     wanted.clamp(1, PAIRS_MAX)
 }
 
-fn compile_limits(config: &Config, threads: usize) -> CompileLimits {
+pub(super) fn compile_limits(config: &Config, threads: usize) -> CompileLimits {
     let compile = &config.compile;
     CompileLimits {
         // RLIMIT_CPU counts whole seconds.
@@ -582,12 +602,13 @@ fn admin_server(
         Arc::clone(authenticator),
         control.tracker.clone(),
     )
-    .bounded_by(&control.config);
-    if let Some(path) = &control.config.metrics.token_file {
+    .bounded_by(&control.config());
+    let config = control.config();
+    if let Some(path) = &config.metrics.token_file {
         api.metrics_token = Some(metrics_token(path)?);
     }
-    let mut listen = ListenOptions::from_config(&control.config);
-    listen.tls = AdminTls::from_config(&control.config)?.map(Arc::new);
+    let mut listen = ListenOptions::from_config(&config);
+    listen.tls = AdminTls::from_config(&config)?.map(Arc::new);
     if inherited.has_admin() {
         (listen.tcp, listen.unix) = (None, None);
         listen.tcp_open = inherited.admin_tcp;

@@ -17,15 +17,19 @@ use crate::metrics::{StoreFigures, TenantTotals};
 use crate::store::Health;
 
 impl Control {
-    pub(super) fn take_report(&self, report: &WorkerReport) {
+    pub(super) fn take_report(&self, report: &WorkerReport, serves: bool) {
         let state = self.read();
         let known = |tenant: &str| {
             tenant
                 .parse::<TenantName>()
                 .is_ok_and(|name| state.tenants.contains_key(&name))
         };
-        self.metrics
-            .report(report, known, std::time::SystemTime::now());
+        let now = std::time::SystemTime::now();
+        if serves {
+            self.metrics.report(report, known, now);
+        } else {
+            self.metrics.report_of_relieved(report, known, now);
+        }
     }
 
     pub(super) fn take_lines(&self, lines: Vec<GuestLine>) {

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
@@ -13,8 +14,10 @@ const BACKLOG: i32 = 4096;
 
 /// Sockets for the world, one set a thread of the worker.
 pub(super) struct Listeners {
-    /// By thread, those for TLS after the others.
-    sockets: Vec<OwnedFd>,
+    /// By thread, those for TLS after the others; none once they were closed.
+    sockets: Mutex<Arc<Vec<OwnedFd>>>,
+    /// Whether whoever opened them still has them.
+    are_others: bool,
     plain: Vec<SocketAddr>,
     secure: Vec<SocketAddr>,
     per_thread: usize,
@@ -63,7 +66,11 @@ impl Listeners {
     ) -> Result<Self, ListenError> {
         let threads = threads.max(1);
         let plain = open_each("http.listen", plain, threads)?;
-        Ok(Self::of(plain, open_each("https.listen", secure, threads)?))
+        Ok(Self::of(
+            plain,
+            open_each("https.listen", secure, threads)?,
+            false,
+        ))
     }
 
     /// Takes sockets for plain HTTP that are open already, and listens for TLS beside them. Those of one address are shared
@@ -115,17 +122,22 @@ impl Listeners {
             sockets,
             addresses: by_address.into_iter().map(|(address, _)| address).collect(),
         };
-        Ok(Self::of(plain, open_each("https.listen", secure, threads)?))
+        Ok(Self::of(
+            plain,
+            open_each("https.listen", secure, threads)?,
+            true,
+        ))
     }
 
-    fn of(plain: Opened, secure: Opened) -> Self {
+    fn of(plain: Opened, secure: Opened, are_others: bool) -> Self {
         let sockets = plain.sockets.into_iter().zip(secure.sockets);
         let sockets: Vec<Vec<OwnedFd>> = sockets
             .map(|(plain, secure)| plain.into_iter().chain(secure).collect())
             .collect();
         Self {
             per_thread: sockets.first().map_or(0, Vec::len),
-            sockets: sockets.into_iter().flatten().collect(),
+            sockets: Mutex::new(Arc::new(sockets.into_iter().flatten().collect())),
+            are_others,
             plain: plain.addresses,
             secure: secure.addresses,
         }
@@ -147,8 +159,21 @@ impl Listeners {
     }
 
     /// One thread's sockets after another.
-    pub(super) fn sockets(&self) -> &[OwnedFd] {
-        &self.sockets
+    pub(super) fn sockets(&self) -> Arc<Vec<OwnedFd>> {
+        Arc::clone(&self.sockets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Closes them here: when workers have closed theirs too, connections are refused. Not those that another process
+    /// has open beside this one, since they listen on.
+    pub(super) fn close(&self) {
+        if !self.are_others {
+            *self.sockets.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        }
+    }
+
+    /// Whether they were.
+    pub(super) fn are_closed(&self) -> bool {
+        self.sockets().is_empty()
     }
 }
 

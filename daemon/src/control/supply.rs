@@ -56,8 +56,8 @@ impl Home for Control {
         }
     }
 
-    fn reported(&self, report: WorkerReport) {
-        self.take_report(&report);
+    fn reported(&self, report: WorkerReport, serves: bool) {
+        self.take_report(&report, serves);
     }
 
     fn sign(&self, request: &SignRequest) -> Option<Vec<u8>> {

@@ -158,7 +158,8 @@ impl Control {
                 .public_key
         };
         let statement = parsed.verify(&kid, &views::jwk(&kid, &public_key))?;
-        let (auth, uploads) = (&self.config.auth, &self.config.uploads);
+        let config = self.config();
+        let (auth, uploads) = (&config.auth, &config.uploads);
         statement.check(&Expected {
             tenant,
             module,
@@ -187,7 +188,7 @@ impl Control {
         let mut bytes = blocking(move || blobs.begin(bytes_max))
             .await?
             .map_err(blob_error)?;
-        let duration_ms_max = u64::from(self.config.uploads.duration_ms_max);
+        let duration_ms_max = u64::from(self.config().uploads.duration_ms_max);
         let deadline = tokio::time::Instant::now() + Duration::from_millis(duration_ms_max);
         let (mut received_bytes, mut unwritten) = (0, Vec::new());
         loop {

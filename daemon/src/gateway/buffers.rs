@@ -70,6 +70,7 @@ pub(super) struct HeadMeter {
 #[derive(Debug, Default)]
 struct State {
     requests: u32,
+    begun: u64,
     read_bytes: u64,
     charge: Option<Charge>,
 }
@@ -98,10 +99,17 @@ impl HeadMeter {
         Ok(())
     }
 
+    /// How many requests there were, where none is under way and nothing of the next has come.
+    pub(super) fn rests_after(&self) -> Option<u64> {
+        let state = self.state();
+        (state.requests == 0 && state.read_bytes == 0).then_some(state.begun)
+    }
+
     /// A head is whole.
     pub(super) fn begin(self: &Arc<Self>) -> InRequest {
         let mut state = self.state();
         state.requests += 1;
+        state.begun += 1;
         state.read_bytes = 0;
         state.charge = None;
         InRequest(Arc::clone(self))

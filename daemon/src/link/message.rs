@@ -38,7 +38,7 @@ impl World {
 }
 
 /// From control to a worker.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToWorker {
     /// First and once; the frame carries the folder of artifacts, the flight record, then the listening sockets, one
     /// thread's worth after another.
@@ -71,7 +71,10 @@ pub enum ToWorker {
     /// Answer with a [`ToControl::Report`] now.
     Report,
     /// Accept no more, finish what runs, then end.
-    Drain,
+    Drain {
+        /// Whether nobody accepts on the same sockets hereafter: what waits in their backlogs is then taken first.
+        last: bool,
+    },
 }
 
 /// From a worker to control.
@@ -98,7 +101,7 @@ pub enum ToControl {
 }
 
 /// All that a worker must know before its first request.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStart {
     /// How instances lie in memory.
     pub shape: EngineShape,

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub use credentials::Credentials;
 pub use inherited::{Inherited, InheritedError};
 pub use notify::Notifier;
-pub(super) use pulse::{Beat, Pulse};
+pub(super) use pulse::Pulse;
 pub(super) use reports::report;
 
 /// What came from whoever started this process.

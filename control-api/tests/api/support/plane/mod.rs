@@ -100,6 +100,19 @@ impl ControlPlane for MemoryPlane {
         ))
     }
 
+    async fn reload(&self, _: &Caller) -> Result<Reloaded> {
+        Ok(Reloaded {
+            changed: Vec::new(),
+            worker_replaced: false,
+        })
+    }
+
+    async fn upgrade(&self, _: &Caller) -> Result<Upgraded> {
+        Err(PlaneError::UpgradeFailed {
+            why: "it ended with exit status: 1".to_owned(),
+        })
+    }
+
     async fn audit(&self, request: PageRequest) -> Result<Page<AuditEntry>> {
         self.lock().audit(&request)
     }
