@@ -1,5 +1,6 @@
 //! The daemon's binary: which kind of process this is.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use control_api::manual;
 use edge_config::Config;
 use littorald::control::service::{Credentials, Service};
+use littorald::control::upgrade::{Predecessor, Restart};
 use littorald::control::{Node, TimeFloor};
 use littorald::dev::{self, DevOptions};
 use littorald::{artifact, doctor, logging, worker};
@@ -48,6 +50,9 @@ enum Command {
         /// The box's clock is right, though the node has seen a later time: forget that, and do not count from it
         #[arg(long)]
         clock_is_right: bool,
+        /// Take the place of the node that started this process
+        #[arg(long, hide = true)]
+        take_over: Option<u32>,
     },
     /// Check the configuration and print the whole of it, defaults and environment included
     CheckConfig {
@@ -85,13 +90,22 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let run_it = Command::Run {
         clock_is_right: false,
+        take_over: None,
     };
     match arguments.command.unwrap_or(run_it) {
         Command::Worker => worker::main(),
         Command::Compile => artifact::compile::child_main(),
-        Command::Run { clock_is_right } => match configuration(arguments.config.clone()) {
-            Ok(config) if clock_is_right => run(config, arguments.config, TimeFloor::Reset),
-            Ok(config) => run(config, arguments.config, TimeFloor::Kept),
+        Command::Run {
+            clock_is_right,
+            take_over,
+        } => match configuration(arguments.config.clone()) {
+            Ok(config) => {
+                let floor = match clock_is_right {
+                    true => TimeFloor::Reset,
+                    false => TimeFloor::Kept,
+                };
+                run(config, arguments.config, floor, take_over)
+            }
             Err(refused) => refused,
         },
         Command::CheckConfig { json } => match configuration(arguments.config) {
@@ -202,13 +216,20 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn run(config: Config, path: Option<PathBuf>, floor: TimeFloor) -> ExitCode {
+fn run(
+    config: Config,
+    path: Option<PathBuf>,
+    floor: TimeFloor,
+    take_over: Option<u32>,
+) -> ExitCode {
+    // As it was started: what lies there later is what an upgrade starts.
+    let program = std::env::current_exe();
     logging::start(
         config.log.level.as_str(),
         config.log.format.as_str() == "json",
         "control",
     );
-    let service = match Service::from_environment() {
+    let mut service = match Service::from_environment() {
         Ok(service) => service,
         Err(error) => {
             eprintln!("littorald: {error}");
@@ -216,8 +237,20 @@ fn run(config: Config, path: Option<PathBuf>, floor: TimeFloor) -> ExitCode {
         }
     };
     in_runtime(async move {
+        if let Some(protocol) = take_over {
+            let (predecessor, inherited) = Predecessor::meet(protocol, &config).await?;
+            (service.predecessor, service.inherited) = (Some(predecessor), inherited);
+        }
         let node = Node::bind(config, service, floor).await?;
-        let node = node.reading_anew_from(Box::new(move || read_configuration(path.clone())));
+        let mut arguments = vec![OsString::from("run")];
+        if let Some(path) = &path {
+            arguments.extend(["--config".into(), path.into()]);
+        }
+        let restart = Restart {
+            program: program?,
+            arguments,
+        };
+        let node = node.changed_by(Box::new(move || read_configuration(path.clone())), restart);
         let started = node.started();
         tracing::info!(http = ?started.http, admin = ?started.admin, "listening");
         if let Some(key) = started.admin_key {

@@ -2,10 +2,11 @@
 
 mod traffic;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use control_api::view::PageRequest;
-use littoral_tests::{TestEdge, end, refusal, run, run_within, until};
+use littoral_tests::{TestEdge, end, littorald, refusal, run, run_within, until};
 use rustix::process::Signal;
 use traffic::Traffic;
 
@@ -160,6 +161,166 @@ fn a_signal_reloads_as_the_api_does() {
             edge.log()
                 .contains("admin.body_json_kib_max cannot change")
                 .then_some(())
+        })
+        .await;
+    });
+}
+
+/// The process that is the node by now, which nobody else ends.
+struct Node(u32);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        end(self.0, Signal::KILL);
+    }
+}
+
+/// Whether a process has ended, seen to or not.
+fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_none_or(|(_, rest)| rest.starts_with('Z'))
+}
+
+#[test]
+fn ten_upgrades_in_a_row_lose_no_request_and_no_data() {
+    run_within(MANY_CHANGES_MAX, async {
+        let mut edge = TestEdge::start().await;
+        with_guests(&edge).await;
+        let first = edge.pid();
+        let mut node = Node(first);
+        let traffic = Traffic::begin(edge.http());
+        traffic.answered(20).await;
+        for number in 1..=10 {
+            let before = edge.status().await;
+            let upgraded = edge.client().upgrade().await.unwrap();
+            assert_ne!(upgraded.pid, before.pid);
+            node.0 = upgraded.pid;
+            let now = until("the new process answers", async || {
+                let status = edge.client().status().await.ok()?;
+                (status.pid == upgraded.pid).then_some(status)
+            })
+            .await;
+            assert!(now.worker.ready && now.worker.pid != before.worker.pid);
+            assert_eq!(now.http, before.http);
+            assert_eq!(now.revision, before.revision + 1, "what took over is noted");
+            // Changes are taken, and survive the next upgrade.
+            edge.tenant(&format!("tenant-{number}")).await;
+            traffic.answered(20).await;
+        }
+        let status = edge.status().await;
+        assert_eq!(status.tenants, 11);
+        let page = PageRequest {
+            limit: 100,
+            after: None,
+        };
+        let audit = edge.client().audit(&page).await.unwrap();
+        let upgrades = audit
+            .items
+            .iter()
+            .filter(|entry| entry.action == "node.upgrade");
+        assert_eq!(upgrades.count(), 10);
+        let (answered, streamed) = traffic.end().await;
+        println!("{answered} requests answered, and {streamed} slow ones, over 10 upgrades");
+        assert!(
+            edge.control().wait().await.success(),
+            "the first process has ended well"
+        );
+        // The last one is a node as any other: it ends as it is told to, and leaves no socket behind.
+        end(node.0, Signal::TERM);
+        until("the last process has ended", async || {
+            has_ended(node.0).then_some(())
+        })
+        .await;
+        assert!(!edge.data().with_file_name("admin.sock").exists());
+    });
+}
+
+#[test]
+fn a_program_that_does_not_come_up_leaves_the_old_one_serving() {
+    run_within(MANY_CHANGES_MAX, async {
+        let builder = TestEdge::build();
+        // What runs is a copy, so that what lies there can be another program later.
+        let program = builder.home().join("littorald");
+        std::fs::copy(littorald(), &program).unwrap();
+        let program_text = program.to_str().unwrap().to_owned();
+        let start = format!("shift; exec {program_text} \"$@\"");
+        let edge = builder
+            .under(&["/bin/bash", "-c", &start, "bash"])
+            .start()
+            .await;
+        with_guests(&edge).await;
+        let before = edge.status().await;
+        let traffic = Traffic::begin(edge.http());
+        let put = |text: &str| {
+            let new = program.with_file_name("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::rename(&new, &program).unwrap();
+        };
+        // One that cannot start, one that never says anything, and one that dies with the store in its hands.
+        put("#!/bin/sh\nexit 7\n");
+        let error = edge.client().upgrade().await.unwrap_err().to_string();
+        assert!(error.contains("exit status: 7"), "{error}");
+        put("no program at all");
+        let refused = edge.client().upgrade().await;
+        assert_eq!(refusal(refused), "upgrade-failed");
+        let node = littorald().to_str().unwrap();
+        // Its worker does not come up in time, since no file is as large as the worker's first.
+        put(&format!(
+            "#!/bin/bash\nulimit -v 600000\nexec {node} \"$@\"\n"
+        ));
+        let refused = edge.client().upgrade().await;
+        assert_eq!(refusal(refused), "upgrade-failed");
+        let after = edge.status().await;
+        assert_eq!(
+            (after.pid, after.worker.pid),
+            (before.pid, before.worker.pid)
+        );
+        traffic.answered(20).await;
+        // Changes are taken as before, and the store is whole.
+        edge.tenant("later").await;
+        traffic.end().await;
+        put(&format!("#!/bin/bash\nexec {node} \"$@\"\n"));
+        let upgraded = edge.client().upgrade().await.unwrap();
+        let _node = Node(upgraded.pid);
+        until("the new one has what the old one took", async || {
+            let status = edge.client().status().await.ok()?;
+            (status.pid == upgraded.pid && status.tenants == 2).then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_signal_upgrades_and_the_manager_is_told_who_the_node_is() {
+    run(async {
+        let builder = TestEdge::build();
+        let place = builder.home().join("notify");
+        let manager = std::os::unix::net::UnixDatagram::bind(&place).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let environment = vec![("NOTIFY_SOCKET".to_owned(), place.into_os_string())];
+        let edge = builder.environment(environment).start().await;
+        end(edge.pid(), Signal::USR2);
+        let mut said = String::new();
+        until("the new process says that it is ready", async || {
+            let mut space = [0; 4096];
+            while let Ok(length) = manager.recv(&mut space) {
+                said.push_str(&String::from_utf8_lossy(&space[..length]));
+            }
+            let (_, after) = said.split_once("MAINPID=")?;
+            after.contains("READY=1").then_some(())
+        })
+        .await;
+        let (before, after) = said.split_once("MAINPID=").unwrap();
+        assert!(before.contains("RELOADING=1\nMONOTONIC_USEC="), "{said}");
+        let pid: u32 = after.lines().next().unwrap().parse().unwrap();
+        let _node = Node(pid);
+        assert_ne!(pid, edge.pid());
+        assert!(!after.contains("STOPPING=1"), "{said}");
+        until("the new process answers", async || {
+            let status = edge.client().status().await.ok()?;
+            (status.pid == pid).then_some(())
         })
         .await;
     });

@@ -34,13 +34,14 @@ mod stores;
 mod supervise;
 mod supply;
 mod tls;
+pub mod upgrade;
 mod upload;
 mod variables;
 mod vault;
 mod views;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,7 @@ use control_api::error::PlaneError;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
 use tokio::sync::{Mutex, Notify, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
@@ -69,6 +71,7 @@ use state::{NameArtifacts, State};
 
 use supervise::Supervisor;
 use tls::Keyring;
+use upgrade::{Restart, Sockets};
 use vault::Vault;
 
 pub use clock::TimeFloor;
@@ -87,6 +90,16 @@ pub struct Control {
     source: OnceLock<ConfigSource>,
     /// Held while the node changes as a whole: its configuration, or the process that it is.
     reloads: Mutex<()>,
+    /// How a process that takes over is started, where one can be.
+    restart: OnceLock<Restart>,
+    /// What it is passed beside the sockets for guests.
+    sockets: OnceLock<Sockets>,
+    /// While the store is another's, and when it stays so.
+    handing_over: AtomicBool,
+    /// Cancelled when another process is the node.
+    relieved: CancellationToken,
+    /// Cancelled when the process before this one has ended, or there was none.
+    predecessor_gone: CancellationToken,
     /// Who is told how the node stands.
     notifier: Option<Arc<Notifier>>,
     started: Instant,
@@ -95,7 +108,7 @@ pub struct Control {
     state: RwLock<State>,
     /// Held over a whole change, from looking at the state to publishing it.
     changes: Mutex<()>,
-    store: Store,
+    store: ArcSwap<Store>,
     blobs: Blobs,
     cache: Arc<ArtifactCache>,
     /// Which component an artifact is made of: those that kept versions and uploads under way stand on.
@@ -162,8 +175,13 @@ impl Control {
         &self.changes
     }
 
-    fn store(&self) -> &Store {
-        &self.store
+    fn store(&self) -> Arc<Store> {
+        self.store.load_full()
+    }
+
+    /// Whether a new process is taking over, or has.
+    fn hands_over(&self) -> bool {
+        self.handing_over.load(Ordering::Relaxed)
     }
 
     fn supervisor(&self) -> &Supervisor {
@@ -202,8 +220,23 @@ impl Control {
         }
     }
 
+    /// Asks the store's disk now and then whether it still takes writes, for as long as it does.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    async fn ask_disk(&self) {
+        loop {
+            let store = self.store();
+            store
+                .ask_disk_every(node::DISK_ASKED_EVERY, || self.reached_s())
+                .await;
+            // One that failed is asked again when it was opened anew.
+            tokio::time::sleep(node::DISK_ASKED_EVERY).await;
+        }
+    }
+
     fn store_works(&self) -> Result<(), String> {
-        match self.store.health() {
+        match self.store().health() {
             Health::Working => Ok(()),
             Health::Failed { .. } => Err("the store takes no changes; the log says why".to_owned()),
         }

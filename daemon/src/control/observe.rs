@@ -144,7 +144,7 @@ impl Control {
         }
         self.observe_certificates();
         self.metrics.compile_queue(self.compile_queue_depth().1);
-        let stats = self.store.stats();
+        let stats = self.store().stats();
         self.metrics.store(StoreFigures {
             transactions: stats.transactions,
             groups: stats.groups,
@@ -155,7 +155,7 @@ impl Control {
             rebuilds: stats.rebuilds,
             contents_bytes: stats.contents_bytes,
             ledger_bytes: stats.ledger_bytes,
-            healthy: self.store.health() == Health::Working,
+            healthy: self.store().health() == Health::Working,
         });
         self.metrics.render().map_err(|error| internal(&error))
     }
@@ -172,7 +172,7 @@ impl Control {
             })?),
         };
         let mut entries = self
-            .store
+            .store()
             .audit_page(before, page.limit.saturating_add(1))
             .await
             .map_err(|error| {

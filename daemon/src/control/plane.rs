@@ -101,10 +101,7 @@ impl ControlPlane for Control {
     }
 
     async fn upgrade(&self, caller: &Caller) -> Result<Upgraded, PlaneError> {
-        let _ = caller;
-        Err(PlaneError::UpgradeFailed {
-            why: "not there yet".to_owned(),
-        })
+        self.hand_over(caller).await
     }
 
     async fn audit(&self, page: PageRequest) -> Result<Page<AuditEntry>, PlaneError> {

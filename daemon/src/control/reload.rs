@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::capacity::{BoxMemory, Budgets, pool};
 use super::node::{backoff, worker_start};
+use super::upgrade::Predecessor;
 use super::{Control, orders, outbound};
 use crate::artifact::name::CompatHash;
 use crate::engine::{BoxFigures, EngineShape};
@@ -74,7 +75,7 @@ impl Control {
         caller: &Caller,
     ) -> Result<Reloaded, PlaneError> {
         let _one_at_a_time = self.reloads.lock().await;
-        if self.is_draining() {
+        if self.is_draining() || self.hands_over() {
             return Err(PlaneError::Draining);
         }
         if let Some(notifier) = &self.notifier {
@@ -99,26 +100,40 @@ impl Control {
         outcome
     }
 
-    /// Does what signals say, as service managers send them: SIGHUP has the configuration read anew.
+    /// Does what signals say, as service managers send them: SIGHUP has the configuration read anew, SIGUSR2 has a new
+    /// process take over.
     ///
     /// # Cancel safety
     /// May be dropped at any time; what was begun goes on.
     pub(super) async fn change_when_told(self: Arc<Self>) {
-        let mut hang_up = match signal(SignalKind::hangup()) {
-            Ok(signals) => signals,
-            Err(error) => return tracing::error!(%error, "SIGHUP cannot be waited for"),
+        let (mut hang_up, mut second) = match (
+            signal(SignalKind::hangup()),
+            signal(SignalKind::user_defined2()),
+        ) {
+            (Ok(hang_up), Ok(second)) => (hang_up, second),
+            (Err(error), _) | (_, Err(error)) => {
+                return tracing::error!(%error, "SIGHUP and SIGUSR2 cannot be waited for");
+            }
         };
         let caller = || Caller {
             who: "node".to_owned(),
             request_id: "signal".to_owned(),
         };
         loop {
-            hang_up.recv().await;
+            let reloads = tokio::select! {
+                _ = hang_up.recv() => true,
+                _ = second.recv() => false,
+            };
             // Signals that come meanwhile are one.
             let me = Arc::clone(&self);
-            let reload = async move { me.reload_configuration(&caller()).await.map(drop) };
+            let change = async move {
+                match reloads {
+                    true => me.reload_configuration(&caller()).await.map(drop),
+                    false => me.hand_over(&caller()).await.map(drop),
+                }
+            };
             // What it says is in the log.
-            let _ = self.tracker.spawn(reload).await;
+            let _ = self.tracker.spawn(change).await;
         }
     }
 
@@ -208,7 +223,7 @@ impl Control {
             &config,
             orders(&config),
             &shape,
-            (threads, per_thread),
+            (threads, per_thread, start.tls_listeners_per_thread),
             budgets,
             authorities,
         );
@@ -238,17 +253,41 @@ impl Control {
                 .map(|key| (key.key.clone(), value(key).clone()));
             serde_json::to_vec(&Value::Object(values.collect())).ok()
         };
+        self.note(AuditRecord {
+            who: caller.who.clone(),
+            action: "node.reload".to_owned(),
+            resource: "configuration".to_owned(),
+            before: of_each(|key| &key.before),
+            after: of_each(|key| &key.after),
+            request_id: caller.request_id.clone(),
+            ..AuditRecord::default()
+        })
+        .await;
+    }
+}
+
+impl Control {
+    /// In the audit log: this process took over.
+    pub(super) async fn note_upgrade(&self, before: &Predecessor) {
+        let version = |version: &str| serde_json::to_vec(&Value::String(version.to_owned())).ok();
+        let _no_other_change = self.changes().lock().await;
+        self.note(AuditRecord {
+            who: before.who.clone(),
+            action: "node.upgrade".to_owned(),
+            resource: "node".to_owned(),
+            before: version(&before.version),
+            after: version(env!("CARGO_PKG_VERSION")),
+            request_id: before.request_id.clone(),
+            ..AuditRecord::default()
+        })
+        .await;
+    }
+
+    /// Keeps an audit entry that comes with no other change. It was done whether or not that can be kept.
+    async fn note(&self, mut audit: AuditRecord) {
+        audit.at_s = self.now_s();
         let transaction = Transaction {
-            audit: Some(AuditRecord {
-                at_s: self.now_s(),
-                who: caller.who.clone(),
-                action: "node.reload".to_owned(),
-                resource: "configuration".to_owned(),
-                before: of_each(|key| &key.before),
-                after: of_each(|key| &key.after),
-                request_id: caller.request_id.clone(),
-                ..AuditRecord::default()
-            }),
+            audit: Some(audit),
             known_good_time_s: Some(self.reached_s()),
             ..Transaction::default()
         };
@@ -256,10 +295,7 @@ impl Control {
             Ok(revision) => self.write().seq = revision,
             Err(error) => {
                 let error = logging::chain(&error);
-                tracing::error!(
-                    error,
-                    "the audit log does not have that the configuration changed"
-                );
+                tracing::error!(error, "the audit log does not have this change of the node");
             }
         }
     }

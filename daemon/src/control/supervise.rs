@@ -372,9 +372,7 @@ impl Supervisor {
             tokio::select! {
                 () = shutdown.cancelled(), if !is_ending => {
                     (is_ending, begin_at) = (true, None);
-                    if !self.passed_on.load(Ordering::Relaxed) {
-                        self.listeners.close();
-                    }
+                    self.listeners.close();
                     let posts = serving.iter().chain(following.iter().map(|(post, _)| post));
                     posts.for_each(|post| post.relieve.cancel());
                 }
@@ -527,7 +525,9 @@ impl Supervisor {
                 error = &mut receiving => break Err(error),
                 () = relieve.cancelled(), if drain_until.is_none() => {
                     // Ours are closed by then where nobody follows, so that no more connections come.
-                    let last = self.listeners.are_closed();
+                    let last = self.listeners.are_closed()
+                        && !self.listeners.are_others()
+                        && !self.passed_on.load(Ordering::Relaxed);
                     self.tell_one(number, ToWorker::Drain { last });
                     drain_until = Some(tokio::time::Instant::now() + drain_max);
                 }
