@@ -2,13 +2,21 @@
 
 mod traffic;
 
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use control_api::view::PageRequest;
-use littoral_tests::{TestEdge, end, littorald, refusal, run, run_within, until};
+use littoral_tests::{
+    Ask, TestEdge, beside, component, end, littorald, refusal, run, run_within, until,
+};
 use rustix::process::Signal;
 use traffic::Traffic;
+
+use crate::bodies::upload_head;
 
 /// Longer than most: every change waits for what the one before left to finish.
 const MANY_CHANGES_MAX: Duration = Duration::from_secs(400);
@@ -185,7 +193,8 @@ fn has_ended(pid: u32) -> bool {
 #[test]
 fn ten_upgrades_in_a_row_lose_no_request_and_no_data() {
     run_within(MANY_CHANGES_MAX, async {
-        let mut edge = TestEdge::start().await;
+        let https = serde_json::json!(["127.0.0.1:0"]);
+        let mut edge = TestEdge::build().set("https.listen", https).start().await;
         with_guests(&edge).await;
         let first = edge.pid();
         let mut node = Node(first);
@@ -202,7 +211,7 @@ fn ten_upgrades_in_a_row_lose_no_request_and_no_data() {
             })
             .await;
             assert!(now.worker.ready && now.worker.pid != before.worker.pid);
-            assert_eq!(now.http, before.http);
+            assert_eq!((&now.http, &now.https), (&before.http, &before.https));
             assert_eq!(now.revision, before.revision + 1, "what took over is noted");
             // Changes are taken, and survive the next upgrade.
             edge.tenant(&format!("tenant-{number}")).await;
@@ -258,7 +267,8 @@ fn a_program_that_does_not_come_up_leaves_the_old_one_serving() {
             std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
             std::fs::rename(&new, &program).unwrap();
         };
-        // One that cannot start, one that never says anything, and one that dies with the store in its hands.
+        // One that cannot start, one that is none, one that finds out that it cannot when it has the store, and one of another
+        // node.
         put("#!/bin/sh\nexit 7\n");
         let error = edge.client().upgrade().await.unwrap_err().to_string();
         assert!(error.contains("exit status: 7"), "{error}");
@@ -266,12 +276,17 @@ fn a_program_that_does_not_come_up_leaves_the_old_one_serving() {
         let refused = edge.client().upgrade().await;
         assert_eq!(refusal(refused), "upgrade-failed");
         let node = littorald().to_str().unwrap();
-        // Its worker does not come up in time, since no file is as large as the worker's first.
-        put(&format!(
-            "#!/bin/bash\nulimit -v 600000\nexec {node} \"$@\"\n"
-        ));
+        put(&format!("#!/bin/bash\nexec {node} \"$@\"\n"));
+        edge.configure("outbound.ca_files", serde_json::json!(["/not/there.pem"]));
+        let error = edge.client().upgrade().await.unwrap_err().to_string();
+        assert!(error.contains("exit status: 1"), "{error}");
+        edge.configure("outbound.ca_files", serde_json::json!([]));
+        let data = edge.data().to_str().unwrap().to_owned();
+        edge.configure("node.data_dir", format!("{data}-of-another"));
         let refused = edge.client().upgrade().await;
         assert_eq!(refusal(refused), "upgrade-failed");
+        assert!(edge.log().contains("node.data_dir cannot change"));
+        edge.configure("node.data_dir", data);
         let after = edge.status().await;
         assert_eq!(
             (after.pid, after.worker.pid),
@@ -281,7 +296,6 @@ fn a_program_that_does_not_come_up_leaves_the_old_one_serving() {
         // Changes are taken as before, and the store is whole.
         edge.tenant("later").await;
         traffic.end().await;
-        put(&format!("#!/bin/bash\nexec {node} \"$@\"\n"));
         let upgraded = edge.client().upgrade().await.unwrap();
         let _node = Node(upgraded.pid);
         until("the new one has what the old one took", async || {
@@ -321,6 +335,109 @@ fn a_signal_upgrades_and_the_manager_is_told_who_the_node_is() {
         until("the new process answers", async || {
             let status = edge.client().status().await.ok()?;
             (status.pid == pid).then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn sockets_of_the_manager_are_passed_on() {
+    run(async {
+        let http = TcpListener::bind("127.0.0.1:0").unwrap();
+        let builder = TestEdge::build();
+        let admin = UnixListener::bind(builder.home().join("admin.sock")).unwrap();
+        let mut edge = builder
+            .passing([("http", http.into()), ("admin", admin.into())])
+            .start()
+            .await;
+        with_guests(&edge).await;
+        let mut before = edge.wire().await;
+        let upgraded = edge.client().upgrade().await.unwrap();
+        let node = Node(upgraded.pid);
+        // What the old worker had accepted is answered by it, and it ends.
+        before
+            .send("GET / HTTP/1.1\r\nHost: hello.acme.test\r\n\r\n")
+            .await;
+        assert_eq!(before.answer().await.header("connection"), Some("close"));
+        assert!(edge.control().wait().await.success());
+        assert_eq!(edge.get("hello.acme.test/").await.status(), 200);
+        assert_eq!(edge.status().await.pid, upgraded.pid);
+        end(node.0, Signal::TERM);
+        until("it has ended", async || has_ended(node.0).then_some(())).await;
+        assert!(
+            edge.data().with_file_name("admin.sock").exists(),
+            "the manager's stays"
+        );
+    });
+}
+
+#[test]
+fn what_guests_count_is_counted_through_upgrades() {
+    run(async {
+        let edge = TestEdge::start().await;
+        let acme = edge.tenant("acme").await;
+        acme.guest("spin7-counter").await;
+        let grants = serde_json::json!({"key_value": ["default"]});
+        acme.grants("spin7-counter", grants).await.unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (node, stopped) = (edge.http(), Arc::clone(&stop));
+        let counting = beside(async move {
+            let mut counted = 0;
+            // One after another, since the program reads before it writes.
+            while !stopped.load(Ordering::Relaxed) {
+                let ask = Ask::new(node, "GET", "spin7-counter.acme.test/");
+                let answer = ask.header("Connection", "close").send().await;
+                counted += 1;
+                assert_eq!(answer.text(), format!("Visit number: {counted}"));
+            }
+            counted
+        });
+        let mut node = Node(edge.pid());
+        for _ in 0..3 {
+            node.0 = edge.client().upgrade().await.unwrap().pid;
+            until("the new process answers", async || {
+                let status = edge.client().status().await.ok()?;
+                (status.pid == node.0).then_some(())
+            })
+            .await;
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(counting.await.unwrap() > 3);
+    });
+}
+
+#[test]
+fn an_upload_under_way_is_finished_before_an_upgrade() {
+    run(async {
+        let edge = TestEdge::start().await;
+        let acme = edge.tenant("acme").await;
+        let bytes = component("hello");
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        let framing = format!("Content-Length: {}", bytes.len());
+        let mut upload = upload_head(&edge, &acme, "hello", &bytes, &framing).await;
+        upload.send(first).await;
+        let client = edge.client().clone();
+        until("it is being taken", async || {
+            let incoming = edge.data().join("components/incoming");
+            let mut files = std::fs::read_dir(incoming).ok()?;
+            files.next().map(drop)
+        })
+        .await;
+        let upgrading = beside(async move { client.upgrade().await });
+        until("no more uploads are taken", async || {
+            let refused = acme.upload("other", 1, component("waits")).await;
+            refused
+                .is_err_and(|error| error.problem().is_some_and(|problem| problem.status == 503))
+                .then_some(())
+        })
+        .await;
+        upload.send(second).await;
+        assert_eq!(upload.answer().await.status(), 201);
+        let upgraded = upgrading.await.unwrap().unwrap();
+        let _node = Node(upgraded.pid);
+        until("the new process has it", async || {
+            let status = edge.client().status().await.ok()?;
+            (status.pid == upgraded.pid && status.modules >= 1).then_some(())
         })
         .await;
     });

@@ -94,6 +94,8 @@ pub struct Control {
     restart: OnceLock<Restart>,
     /// What it is passed beside the sockets for guests.
     sockets: OnceLock<Sockets>,
+    /// Held for reading by each upload and its job, which a new process would know nothing of.
+    uploading: Arc<tokio::sync::RwLock<()>>,
     /// While the store is another's, and when it stays so.
     handing_over: AtomicBool,
     /// Cancelled when another process is the node.

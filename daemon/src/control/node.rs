@@ -297,6 +297,7 @@ impl Node {
             reloads: Mutex::new(()),
             restart: OnceLock::new(),
             sockets: OnceLock::new(),
+            uploading: Arc::default(),
             handing_over: AtomicBool::new(false),
             relieved: CancellationToken::new(),
             predecessor_gone: CancellationToken::new(),

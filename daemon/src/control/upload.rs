@@ -54,6 +54,8 @@ impl Control {
         precondition: Precondition,
         caller: Caller,
     ) -> Result<UploadOutcome, PlaneError> {
+        let under_way = Arc::clone(&self.uploading).try_read_owned();
+        let under_way = under_way.map_err(|_| PlaneError::HandingOver)?;
         let respond_async = upload.respond_async;
         let received = self.receive(upload, precondition).await;
         let received = received.inspect_err(|error| self.metrics.upload(UploadEnd::from(error)))?;
@@ -78,7 +80,8 @@ impl Control {
         if let Some(me) = self.me() {
             self.tracker.spawn(async move {
                 me.finish_job(job, received, ticket, precondition, caller)
-                    .await
+                    .await;
+                drop(under_way);
             });
         }
         Ok(UploadOutcome::Accepted(shown))

@@ -25,6 +25,9 @@ const CHECKED_MAX: Duration = Duration::from_secs(30);
 /// the worker's own start.
 const ACCEPTS_MAX: Duration = Duration::from_secs(90);
 
+/// Uploads and their jobs that are under way are waited for this long.
+const UPLOADS_MAX: Duration = Duration::from_secs(50);
+
 /// The admin API's sockets, for a process that follows.
 pub(in crate::control) struct Sockets {
     pub(in crate::control) admin: Vec<(Listening, OwnedFd)>,
@@ -50,6 +53,8 @@ enum HandOverError {
     Ended(std::process::ExitStatus),
     #[error("it did not answer within {0:?}")]
     Silent(Duration),
+    #[error("uploads were still under way after {0:?}: repeat it")]
+    Uploads(Duration),
     #[error("it said something else than was expected")]
     Confused,
 }
@@ -103,6 +108,13 @@ impl Control {
             Ok(ToPredecessor::WantsStore { version }) => version,
             other => return Err(successor.end(other).await),
         };
+        // No new ones begin meanwhile. It would know nothing of jobs, and takes what is half received for left over.
+        let uploads = tokio::time::timeout(UPLOADS_MAX, self.uploading.write()).await;
+        let Ok(_no_upload) = uploads else {
+            let error = HandOverError::Uploads(UPLOADS_MAX);
+            drop(successor.child.kill().await);
+            return Err(error);
+        };
         // Changes that began are finished; others are told to come again.
         self.handing_over.store(true, Ordering::Relaxed);
         let no_change = self.changes().lock().await;
@@ -113,7 +125,8 @@ impl Control {
         };
         let pid = successor.child.id().unwrap_or(0);
         let served = match taken {
-            Ok(ToPredecessor::Accepts) => {
+            // One that was told to end meanwhile leaves nobody behind.
+            Ok(ToPredecessor::Accepts) if !self.is_draining() => {
                 // Before it says anything for itself.
                 if let Some(notifier) = &self.notifier {
                     notifier.main_is(pid);
