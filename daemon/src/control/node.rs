@@ -390,11 +390,12 @@ impl Node {
         let notifier = control.notifier.clone();
         let tracker = control.tracker.clone();
         let workers_stop = CancellationToken::new();
+        let follows = predecessor.is_some();
         let supervising = {
             let (control, stop) = (Arc::clone(&control), workers_stop.clone());
             tracker.spawn(async move {
                 let home = Arc::clone(&control);
-                control.supervisor.run(home, stop).await;
+                control.supervisor.run(home, follows, stop).await;
             })
         };
         let background = CancellationToken::new();
@@ -566,6 +567,7 @@ pub(super) fn worker_start(
     let to_u32 = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     WorkerStart {
         shape: shape.clone(),
+        follows: false,
         threads: to_u32(threads),
         orders,
         guest_clock_resolution_us: config.worker.guest_clock_resolution_us,

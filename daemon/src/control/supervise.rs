@@ -120,6 +120,7 @@ pub(super) struct Backoff {
 #[derive(Debug, Clone, Default)]
 struct Standing {
     pid: u32,
+    user: Option<u32>,
     ready: bool,
     in_force: InForce,
     restarts: u64,
@@ -166,9 +167,15 @@ impl Supervisor {
         &self.listeners
     }
 
-    /// The user that the worker runs as.
-    pub(super) fn worker_user(&self) -> u32 {
-        self.standing.borrow().in_force.user
+    /// The user that the worker runs as, once it does.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub(super) async fn worker_user(&self) -> u32 {
+        let mut standing = self.standing.subscribe();
+        let there = standing.wait_for(|standing| standing.user.is_some()).await;
+        // The sender lives as long as `self`.
+        there.ok().and_then(|standing| standing.user).unwrap_or(0)
     }
 
     /// As the API shows it.
@@ -321,11 +328,17 @@ impl Supervisor {
         outcome.await.unwrap_or_else(|_| Err(ends()))
     }
 
-    /// Keeps a worker running until `shutdown`, then drains all that there are.
+    /// Keeps a worker running until `shutdown`, then drains all that there are. `follows`: those of another process accept
+    /// while the first comes up.
     ///
     /// # Cancel safety
     /// Dropped, it kills them.
-    pub(super) async fn run(&self, home: Arc<impl Home>, shutdown: CancellationToken) {
+    pub(super) async fn run(
+        &self,
+        home: Arc<impl Home>,
+        mut follows: bool,
+        shutdown: CancellationToken,
+    ) {
         let coming = self
             .coming
             .lock()
@@ -380,12 +393,20 @@ impl Supervisor {
                     begin_at = None;
                     let post = post();
                     self.serving.store(post.number, Ordering::Relaxed);
-                    living.push(begin(&post, self.start()));
+                    let start = WorkerStart {
+                        follows: std::mem::take(&mut follows),
+                        ..self.start()
+                    };
+                    living.push(begin(&post, start));
                     serving = Some(post);
                 }
                 Some(order) = orders.recv(), if may_follow && self.standing.borrow().ready => {
                     let post = post();
-                    living.push(begin(&post, order.start.clone()));
+                    let start = WorkerStart {
+                        follows: true,
+                        ..order.start.clone()
+                    };
+                    living.push(begin(&post, start));
                     following = Some((post, order));
                 }
                 Some((number, in_force)) = ready.recv() => {
@@ -605,6 +626,9 @@ impl Supervisor {
                 Err(error) => return error.into(),
             };
             match message {
+                ToControl::Became { user } => {
+                    self.note(number, |worker| worker.user = Some(user));
+                }
                 ToControl::Ready(in_force) => {
                     self.note(number, |worker| worker.in_force = Some(in_force));
                     tracing::info!(
@@ -749,6 +773,7 @@ mod tests {
     fn start() -> WorkerStart {
         WorkerStart {
             shape: EngineShape::fit(1, 64 << 20, 1 << 47, false).unwrap(),
+            follows: false,
             threads: 1,
             listeners_per_thread: 1,
             connections_max: 1,
@@ -794,7 +819,7 @@ mod tests {
         supervisor.start_max = Duration::from_millis(50);
         let mut standing = supervisor.standing.subscribe();
         let stop = CancellationToken::new();
-        let running = supervisor.run(Arc::new(Nobody), stop.clone());
+        let running = supervisor.run(Arc::new(Nobody), false, stop.clone());
         let replaced = async {
             let twice = standing.wait_for(|standing| standing.restarts == 2);
             let in_time = tokio::time::timeout(Duration::from_secs(20), twice).await;

@@ -80,6 +80,11 @@ pub enum ToWorker {
 /// From a worker to control.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToControl {
+    /// Running as this user from here on; who hands it files may have to know.
+    Became {
+        /// Its number.
+        user: u32,
+    },
     /// Accepting connections, confined so.
     Ready(InForce),
     /// The table of this revision is served from now on.
@@ -105,6 +110,8 @@ pub enum ToControl {
 pub struct WorkerStart {
     /// How instances lie in memory.
     pub shape: EngineShape,
+    /// Whether another worker accepts on the same sockets meanwhile: then there is time to load components beforehand.
+    pub follows: bool,
     /// Threads that own connections and guests.
     pub threads: u32,
     /// How it is to confine itself before it accepts.

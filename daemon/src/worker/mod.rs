@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use wasmtime::Engine;
@@ -39,6 +39,10 @@ use crate::startup_code::StartupCode;
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// After the drain time, for refusals of what was still under way to reach their clients.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Components that a worker loads before it accepts, where another one still does, and the longest time that it takes for
+/// them: with all that come in at once waiting for loads, those who wait too long would be refused.
+const AHEAD_MAX: usize = 64;
+const AHEAD_TIME_MAX: Duration = Duration::from_secs(2);
 /// Tasks polled between two looks at sockets and timers. tokio's default of 61 would let guests that compute hold
 /// back everybody else on the thread for as many ticks.
 const EVENT_INTERVAL: u32 = 8;
@@ -229,6 +233,10 @@ impl Worker {
         // Of a table that comes in pieces: whether it is whole, and its changes so far.
         let mut coming = (false, Vec::new());
         let mut sockets = Some(sockets);
+        let mut begin_at = None;
+        let loaded = Arc::new(Notify::new());
+        let user = self.in_force.user;
+        self.send(ToControl::Became { user }).await;
         let mut report_at = tokio::time::interval(REPORT_EVERY);
         report_at.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (messages_sender, mut messages) = mpsc::channel(64);
@@ -252,8 +260,32 @@ impl Worker {
                     None => std::future::pending().await,
                 }
             };
+            if sockets.is_some()
+                && begin_at
+                    .is_some_and(|at| tokio::time::Instant::now() >= at || !self.resident.awaits())
+                && let Some(sockets) = sockets.take()
+            {
+                begin_at = None;
+                let in_force = self.start_threads(start, sockets)?;
+                self.send(ToControl::Ready(in_force)).await;
+                if let Some(code) = startup_code.take()
+                    && let Err(error) = code.give_back()
+                {
+                    tracing::debug!(%error, "the code of the start stays in memory");
+                }
+            }
+            let begin = async {
+                match begin_at {
+                    Some(at) => tokio::select! {
+                        () = tokio::time::sleep_until(at) => {}
+                        () = loaded.notified() => {}
+                    },
+                    None => std::future::pending().await,
+                }
+            };
             let message = tokio::select! {
                 () = &mut receive => continue,
+                () = begin => continue,
                 () = self.tracker.wait(), if drain_until.is_some() => break,
                 () = overdue => {
                     tracing::warn!(
@@ -295,16 +327,16 @@ impl Worker {
                     if builder.take_frees() {
                         self.resident.forget_unrouted();
                     }
-                    if let Some(sockets) = sockets.take() {
-                        let in_force = self.start_threads(start, sockets)?;
-                        self.send(ToControl::Ready(in_force)).await;
+                    if sockets.is_some() && begin_at.is_none() {
+                        let now = tokio::time::Instant::now();
+                        begin_at = Some(if start.follows {
+                            self.resident.ask_ahead(AHEAD_MAX);
+                            now + AHEAD_TIME_MAX
+                        } else {
+                            now
+                        });
                     }
                     self.send(ToControl::TableApplied { revision }).await;
-                    if let Some(code) = startup_code.take()
-                        && let Err(error) = code.give_back()
-                    {
-                        tracing::debug!(%error, "the code of the start stays in memory");
-                    }
                 }
                 Ok((ToWorker::Artifact { name, refused }, mut files)) => {
                     let file = match (files.pop(), refused) {
@@ -313,11 +345,12 @@ impl Worker {
                             Err(why.unwrap_or_else(|| "control sent no file".to_owned()))
                         }
                     };
-                    let resident = Arc::clone(&self.resident);
+                    let (resident, loaded) = (Arc::clone(&self.resident), Arc::clone(&loaded));
                     tokio::task::spawn_blocking(move || {
                         if let Err(error) = resident.arrived(name, file) {
                             tracing::warn!(error, "a component could not be loaded");
                         }
+                        loaded.notify_one();
                     });
                 }
                 Ok((

@@ -42,6 +42,8 @@ pub(super) struct Linked {
     pub(super) pid: u32,
     /// `None` once it was given up.
     pub(super) queue: Option<mpsc::Sender<Outgoing>>,
+    /// There once it said so.
+    pub(super) user: Option<u32>,
     /// There once it accepts.
     pub(super) in_force: Option<InForce>,
     pub(super) table_revision: u64,
@@ -55,6 +57,7 @@ impl Linked {
             number,
             pid,
             queue: Some(queue),
+            user: None,
             in_force: None,
             table_revision: 0,
             instances: 0,
@@ -78,6 +81,7 @@ impl Linked {
     /// As it is shown while it serves.
     pub(super) fn show(&self, standing: &mut Standing) {
         standing.pid = self.pid;
+        standing.user = self.user;
         standing.ready = self.in_force.is_some();
         standing.in_force = self.in_force.unwrap_or_default();
         standing.table_revision = self.table_revision;
