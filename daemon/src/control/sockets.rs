@@ -353,4 +353,39 @@ mod tests {
             "{refused}"
         );
     }
+
+    #[test]
+    fn what_follows_keeps_sockets_of_the_same_addresses_opens_others_and_closes_the_rest() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let open_there = || {
+            let opened = open_each("http.listen", &[any], 3).unwrap();
+            let sockets = opened.sockets.into_iter().flatten().map(TcpListener::from);
+            (opened.addresses[0], sockets.collect::<Vec<_>>())
+        };
+        let ((kept, mut there), (gone, others)) = (open_there(), open_there());
+        let inode = |socket: &dyn std::os::fd::AsFd| fstat(socket).unwrap().st_ino;
+        let mut before: Vec<_> = there.iter().map(|socket| inode(socket)).collect();
+        there.extend(others);
+        let new = SocketAddr::from(([127, 0, 0, 2], 0));
+        let listeners = Listeners::follow((&[kept, new], there), (&[], Vec::new()), 2).unwrap();
+        // Three sockets for two threads: one of them twice, none left out; and one a thread for the new address.
+        assert_eq!(
+            (listeners.per_thread(), listeners.secure_per_thread()),
+            (3, 0)
+        );
+        let mut now: Vec<_> = listeners
+            .sockets()
+            .iter()
+            .map(|socket| inode(socket))
+            .collect();
+        now.retain(|inode| before.contains(inode));
+        now.sort_unstable();
+        now.dedup();
+        before.sort_unstable();
+        assert_eq!(now, before);
+        let [first, second] = [0, 1].map(|index| listeners.addresses()[index]);
+        assert_eq!((first, second.ip()), (kept, new.ip()));
+        assert!(std::net::TcpStream::connect(second).is_ok());
+        assert!(std::net::TcpStream::connect(gone).is_err());
+    }
 }

@@ -153,6 +153,18 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_rests_between_requests_and_not_amid_a_head() {
+        let heads = Buffers::new(100_000, 64 << 10).heads();
+        assert_eq!(heads.rests_after(), Some(0));
+        heads.read(10).unwrap();
+        assert_eq!(heads.rests_after(), None);
+        let request = heads.begin();
+        assert_eq!(heads.rests_after(), None);
+        drop(request);
+        assert_eq!(heads.rests_after(), Some(1));
+    }
+
+    #[test]
     fn connections_and_requests_share_what_there_is() {
         let buffers = Buffers::new(CONNECTION_BYTES + REQUEST_BYTES, 0);
         let connection = buffers.connection(false).unwrap();

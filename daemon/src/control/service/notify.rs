@@ -162,11 +162,21 @@ mod tests {
             notifier.ready("serving");
             notifier.alive();
             notifier.stopping("draining", Duration::from_millis(1500));
+            notifier.main_is(7);
+            notifier.reloading("reading");
             assert_eq!(read(&manager), "READY=1\nSTATUS=serving\n");
             assert_eq!(read(&manager), "WATCHDOG=1\n");
             assert_eq!(
                 read(&manager),
                 "STOPPING=1\nEXTEND_TIMEOUT_USEC=1500000\nSTATUS=draining\n"
+            );
+            assert_eq!(read(&manager), "MAINPID=7\n");
+            let reloading = read(&manager);
+            let at = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+            let at = at.and_then(|rest| rest.strip_suffix("\nSTATUS=reading\n"));
+            assert!(
+                at.is_some_and(|us| us.parse::<u64>().is_ok_and(|us| us > 0)),
+                "{reloading}"
             );
         }
     }

@@ -45,6 +45,8 @@ struct Successor {
 
 #[derive(Debug, thiserror::Error)]
 enum HandOverError {
+    #[error("only `littorald run` can be taken over from")]
+    SetsItselfUp,
     #[error("it cannot be started")]
     Start(#[from] std::io::Error),
     #[error("the link to it")]
@@ -159,10 +161,8 @@ impl Control {
     }
 
     async fn start_successor(&self, caller: &Caller) -> Result<Successor, HandOverError> {
-        let confused =
-            || HandOverError::Start(std::io::Error::other("this node was not started to be"));
-        let restart = self.restart.get().ok_or_else(confused)?;
-        let admin = self.sockets.get().ok_or_else(confused)?;
+        let restart = self.restart.get().ok_or(HandOverError::SetsItselfUp)?;
+        let admin = self.sockets.get().ok_or(HandOverError::SetsItselfUp)?;
         let (ours, theirs) = UnixStream::pair()?;
         let child = Command::new(&restart.program)
             .args(&restart.arguments)
