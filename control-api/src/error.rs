@@ -213,6 +213,15 @@ pub enum PlaneError {
     #[error("compiling was stopped at its {what} limit of {limit}")]
     CompileTooCostly { what: &'static str, limit: String },
 
+    /// The configuration as it is now cannot be applied.
+    #[error("nothing was applied: {}", why.join("; "))]
+    ConfigurationRefused { why: Vec<String> },
+    /// The new process did not take over.
+    #[error("the node goes on as it was: {why}")]
+    UpgradeFailed { why: String },
+    /// A new process is taking over.
+    #[error("the node hands over to a new process and takes no changes meanwhile: repeat it")]
+    HandingOver,
     /// The node is draining.
     #[error("the node is draining and takes no changes")]
     Draining,

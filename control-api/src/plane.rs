@@ -14,8 +14,8 @@ use crate::error::PlaneError;
 use crate::view::{
     AuditEntry, Certificate, CertificateWrite, Grants, InstanceUse, Job, LogLine, Module,
     ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey,
-    Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage,
-    Variable, VariableWrite, Written,
+    Reloaded, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, Upgraded,
+    UploadDryRun, Usage, Variable, VariableWrite, Written,
 };
 
 /// Who asks for a change, for the audit log.
@@ -90,6 +90,10 @@ pub trait ControlPlane: Send + Sync + 'static {
     async fn status(&self) -> Result<NodeStatus, PlaneError>;
     /// The Prometheus text exposition (format 0.0.4).
     async fn metrics(&self) -> Result<String, PlaneError>;
+    /// Reads the configuration anew and applies what changed, all or nothing.
+    async fn reload(&self, caller: &Caller) -> Result<Reloaded, PlaneError>;
+    /// Has the program that is on the disk now take this process's place; returns when it serves.
+    async fn upgrade(&self, caller: &Caller) -> Result<Upgraded, PlaneError>;
     /// The newest changes first; `after` is the sequence number to go on below.
     async fn audit(&self, page: PageRequest) -> Result<Page<AuditEntry>, PlaneError>;
 

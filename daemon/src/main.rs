@@ -1,5 +1,6 @@
 //! The daemon's binary: which kind of process this is.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use control_api::manual;
 use edge_config::Config;
 use littorald::control::service::{Credentials, Service};
+use littorald::control::upgrade::{Predecessor, Restart};
 use littorald::control::{Node, TimeFloor};
 use littorald::dev::{self, DevOptions};
 use littorald::{artifact, doctor, logging, worker};
@@ -48,6 +50,9 @@ enum Command {
         /// The box's clock is right, though the node has seen a later time: forget that, and do not count from it
         #[arg(long)]
         clock_is_right: bool,
+        /// Take the place of the node that started this process
+        #[arg(long, hide = true)]
+        take_over: Option<u32>,
     },
     /// Check the configuration and print the whole of it, defaults and environment included
     CheckConfig {
@@ -85,13 +90,22 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let run_it = Command::Run {
         clock_is_right: false,
+        take_over: None,
     };
     match arguments.command.unwrap_or(run_it) {
         Command::Worker => worker::main(),
         Command::Compile => artifact::compile::child_main(),
-        Command::Run { clock_is_right } => match configuration(arguments.config) {
-            Ok(config) if clock_is_right => run(config, TimeFloor::Reset),
-            Ok(config) => run(config, TimeFloor::Kept),
+        Command::Run {
+            clock_is_right,
+            take_over,
+        } => match configuration(arguments.config.clone()) {
+            Ok(config) => {
+                let floor = match clock_is_right {
+                    true => TimeFloor::Reset,
+                    false => TimeFloor::Kept,
+                };
+                run(config, arguments.config, floor, take_over)
+            }
             Err(refused) => refused,
         },
         Command::CheckConfig { json } => match configuration(arguments.config) {
@@ -124,16 +138,22 @@ fn main() -> ExitCode {
 
 /// The configuration, or the exit code after its errors were printed.
 fn configuration(path: Option<PathBuf>) -> Result<Config, ExitCode> {
-    let refused = ExitCode::from(CONFIG_REFUSED);
+    read_configuration(path).map_err(|errors| {
+        eprintln!("littorald: {}", errors.join("\n"));
+        ExitCode::from(CONFIG_REFUSED)
+    })
+}
+
+/// The configuration, or all that stands against it.
+fn read_configuration(path: Option<PathBuf>) -> Result<Config, Vec<String>> {
     let path = path.or_else(|| Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists()));
     let text = match &path {
         None => String::new(),
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
-            eprintln!(
-                "littorald: cannot read the configuration {}: {error}",
+            vec![format!(
+                "cannot read the configuration {}: {error}",
                 path.display()
-            );
-            refused
+            )]
         })?,
     };
     let parsed = Config::parse(&text, std::env::vars_os());
@@ -146,11 +166,9 @@ fn configuration(path: Option<PathBuf>) -> Result<Config, ExitCode> {
             || "the environment".to_owned(),
             |path| path.display().to_string(),
         );
-        eprintln!("littorald: {place} is refused:");
-        for error in errors {
-            eprintln!("  {error}");
-        }
-        refused
+        let heading = format!("{place} is refused:");
+        let errors = errors.into_iter().map(|error| format!("  {error}"));
+        std::iter::once(heading).chain(errors).collect()
     })
 }
 
@@ -198,13 +216,20 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn run(config: Config, floor: TimeFloor) -> ExitCode {
+fn run(
+    config: Config,
+    path: Option<PathBuf>,
+    floor: TimeFloor,
+    take_over: Option<u32>,
+) -> ExitCode {
+    // As it was started: what lies there later is what an upgrade starts.
+    let program = std::env::current_exe();
     logging::start(
         config.log.level.as_str(),
         config.log.format.as_str() == "json",
         "control",
     );
-    let service = match Service::from_environment() {
+    let mut service = match Service::from_environment() {
         Ok(service) => service,
         Err(error) => {
             eprintln!("littorald: {error}");
@@ -212,7 +237,20 @@ fn run(config: Config, floor: TimeFloor) -> ExitCode {
         }
     };
     in_runtime(async move {
+        if let Some(protocol) = take_over {
+            let (predecessor, inherited) = Predecessor::meet(protocol, &config).await?;
+            (service.predecessor, service.inherited) = (Some(predecessor), inherited);
+        }
         let node = Node::bind(config, service, floor).await?;
+        let mut arguments = vec![OsString::from("run")];
+        if let Some(path) = &path {
+            arguments.extend(["--config".into(), path.into()]);
+        }
+        let restart = Restart {
+            program: program?,
+            arguments,
+        };
+        let node = node.changed_by(Box::new(move || read_configuration(path.clone())), restart);
         let started = node.started();
         tracing::info!(http = ?started.http, admin = ?started.admin, "listening");
         if let Some(key) = started.admin_key {

@@ -302,7 +302,7 @@ fn a_key_that_is_taken_away_while_its_component_is_compiled_no_longer_counts() {
 }
 
 /// Sends the head of an upload and leaves the body to the test.
-async fn upload_head(
+pub(crate) async fn upload_head(
     edge: &TestEdge,
     tenant: &Tenant,
     module: &str,

@@ -10,6 +10,7 @@
 mod admin_tls;
 mod bodies;
 mod capacity;
+mod changing;
 mod command_line;
 mod configuration;
 mod crash;

@@ -183,3 +183,63 @@ fn the_worker_ends_with_its_control() {
         .await;
     });
 }
+
+#[test]
+fn what_was_connected_before_a_stop_is_answered_and_what_comes_later_refused() {
+    run(async {
+        let mut edge = TestEdge::start().await;
+        let acme = edge.tenant("acme").await;
+        acme.guest("hello").await;
+        acme.guest("waits").await;
+        let request = "GET / HTTP/1.1\r\nHost: hello.acme.test\r\n\r\n";
+        // One that has not asked anything yet, one between two requests, one amid an answer.
+        let mut silent = edge.wire().await;
+        let mut between = edge.wire().await;
+        between.send(request).await;
+        assert_eq!(between.answer().await.status(), 200);
+        let mut amid = edge.wire().await;
+        amid.send("GET /?ms=300 HTTP/1.1\r\nHost: waits.acme.test\r\n\r\n")
+            .await;
+        edge.control().tell_to_stop();
+        until("new connections are refused", async || {
+            TcpStream::connect(edge.http()).await.is_err().then_some(())
+        })
+        .await;
+        for wire in [&mut silent, &mut between] {
+            wire.send(request).await;
+            let answer = wire.answer().await;
+            assert_eq!(answer.status(), 200);
+            assert_eq!(answer.header("connection"), Some("close"));
+            assert_eq!(wire.rest().await, b"");
+        }
+        let answer = amid.answer().await;
+        assert_eq!(
+            (answer.status(), answer.header("connection")),
+            (200, Some("close"))
+        );
+        assert!(edge.control().wait().await.success());
+    });
+}
+
+#[test]
+fn what_has_no_answer_when_the_drain_time_is_over_is_refused() {
+    run(async {
+        let mut edge = TestEdge::build()
+            .set("http.drain_ms_max", 500)
+            .start()
+            .await;
+        edge.tenant("acme").await.guest("waits").await;
+        let mut wire = edge.wire().await;
+        wire.send("GET /?ms=8000 HTTP/1.1\r\nHost: waits.acme.test\r\n\r\n")
+            .await;
+        until("it is under way", async || {
+            (edge.status().await.worker.instances == 1).then_some(())
+        })
+        .await;
+        edge.control().tell_to_stop();
+        let answer = wire.answer().await;
+        assert_eq!((answer.status(), answer.reason()), (503, "draining"));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert!(edge.control().wait().await.success());
+    });
+}

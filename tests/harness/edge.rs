@@ -483,6 +483,17 @@ impl TestEdge {
         }
     }
 
+    /// Sets a key in the configuration's file, for the node to read when it is told to.
+    pub fn configure(&self, key: &str, value: impl Into<serde_json::Value>) {
+        let path = self.home.path().join("littoral.toml");
+        let text = std::fs::read_to_string(&path).expect("the folder is ours");
+        let of_key = |line: &&str| line.split_once(" = ").is_some_and(|(own, _)| own == key);
+        let mut lines: Vec<_> = text.lines().filter(|line| !of_key(line)).collect();
+        let line = format!("{key} = {}", value.into());
+        lines.push(&line);
+        std::fs::write(&path, lines.join("\n")).expect("the folder is ours");
+    }
+
     /// Variables that the node is started with from the next start on.
     pub fn set_environment(&mut self, environment: Vec<(String, OsString)>) {
         self.environment = environment;

@@ -104,6 +104,11 @@ impl Wire {
         Self::over(stream.unwrap_or_else(|error| panic!("{address}: {error}")))
     }
 
+    /// Over a connection that is there.
+    pub fn of(stream: TcpStream) -> Self {
+        Self::over(stream)
+    }
+
     /// Connects over TCP with a small receive buffer, to be a client that takes little.
     pub async fn narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");

@@ -15,6 +15,10 @@ pub(super) enum Command {
     Alive,
     /// Whether guests would be served now; needs no token
     Ready,
+    /// Read the configuration anew and apply what changed, all or nothing
+    Reload,
+    /// Have the program that is on the node's disk now take over, without a pause
+    Upgrade,
     /// The Prometheus text exposition
     Metrics,
     /// The OpenAPI description of the admin API; needs no token
@@ -45,6 +49,30 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
             client.ready().await?;
             context.show(&json!({ "ready": true }), || {
                 "the node is ready\n".to_owned()
+            })
+        }
+        Command::Reload => {
+            let reloaded = client.reload().await?;
+            context.show(&reloaded, || {
+                if reloaded.changed.is_empty() {
+                    return "nothing changed\n".to_owned();
+                }
+                let lines = reloaded.changed.iter().map(|changed| {
+                    format!("{}: {} -> {}\n", changed.key, changed.before, changed.after)
+                });
+                let worker = reloaded.worker_replaced;
+                let worker = worker.then(|| "a new worker took over\n".to_owned());
+                lines.chain(worker).collect()
+            })
+        }
+        Command::Upgrade => {
+            let upgraded = client.upgrade().await?;
+            context.show(&upgraded, || {
+                facts(&[
+                    ("before", upgraded.version_before.clone()),
+                    ("now", upgraded.version.clone()),
+                    ("pid", upgraded.pid.to_string()),
+                ])
             })
         }
         Command::Metrics => {

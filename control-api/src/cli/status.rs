@@ -15,6 +15,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
                 "version",
                 format!("{} (wasmtime {})", status.version, status.wasmtime),
             ),
+            ("pid", status.pid.to_string()),
             ("up", format!("{} s", status.uptime_s)),
             ("serves on", status.http.join(" ")),
             ("over TLS on", status.https.join(" ")),

@@ -1,7 +1,9 @@
 //! Calls about the node.
 
 use super::{Client, ClientError};
-use crate::view::{AuditEntry, NodeInfo, NodeStatus, Page, PageRequest};
+use reqwest::Method;
+
+use crate::view::{AuditEntry, NodeInfo, NodeStatus, Page, PageRequest, Reloaded, Upgraded};
 
 impl Client {
     /// Whether the process answers.
@@ -50,6 +52,28 @@ impl Client {
     /// [`ClientError`].
     pub async fn status(&self) -> Result<NodeStatus, ClientError> {
         self.get(&["v1", "status"]).await
+    }
+
+    /// Has the node read its configuration anew.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] with what is refused, where nothing was applied.
+    pub async fn reload(&self) -> Result<Reloaded, ClientError> {
+        let answer = self
+            .send(self.request(Method::POST, &["v1", "node", "reload"])?)
+            .await?;
+        self.json(answer).await
+    }
+
+    /// Has the node's program on its disk take over.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] with why not, where the node goes on as it was.
+    pub async fn upgrade(&self) -> Result<Upgraded, ClientError> {
+        let answer = self
+            .send(self.request(Method::POST, &["v1", "node", "upgrade"])?)
+            .await?;
+        self.json(answer).await
     }
 
     /// Changes, newest first.

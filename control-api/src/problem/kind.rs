@@ -160,12 +160,16 @@ kinds! {
     CompileTooCostly UNPROCESSABLE_ENTITY "compile-too-costly" "Compiling costs too much"
         "Compiling was stopped at a limit of time, memory or output size.";
 
+    ConfigurationRefused UNPROCESSABLE_ENTITY "configuration-refused" "The configuration is refused"
+        "It cannot be read, is wrong, or changes what a running node cannot change (`why`); nothing was applied.";
+    UpgradeFailed CONFLICT "upgrade-failed" "The node was not upgraded"
+        "The new process did not come up, or the one before this is still draining; `detail` says which. The node goes on as it was.";
     FollowersBusy SERVICE_UNAVAILABLE "followers-busy" "Too many log followers at once"
         "The node, or the tenant, has as many open log streams as it may have. Close one, or wait for `Retry-After`.";
     NotReady SERVICE_UNAVAILABLE "not-ready" "The node is not ready"
         "Requests would not be served now; `detail` says what is missing.";
     Draining SERVICE_UNAVAILABLE "draining" "The node is draining"
-        "The node finishes what it admitted and takes no changes.";
+        "The node finishes what it admitted, or hands over to a new process, and takes no changes meanwhile.";
     StoreUnavailable SERVICE_UNAVAILABLE "store-unavailable" "The node's store is not available"
         "The node's store does not work at the moment; nothing was changed.";
     OutcomeUnknown SERVICE_UNAVAILABLE "outcome-unknown" "The change may or may not have been kept"

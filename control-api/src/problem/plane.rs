@@ -6,6 +6,9 @@ use crate::error::PlaneError;
 /// How long to wait while the node drains or its store is away, in seconds: about a restart.
 const RETRY_AFTER_RESTART_S: u64 = 5;
 
+/// How long to wait while the node hands over to a new process, in seconds.
+const RETRY_AFTER_HAND_OVER_S: u64 = 1;
+
 impl From<&PlaneError> for Answer {
     fn from(error: &PlaneError) -> Self {
         use PlaneError as E;
@@ -94,6 +97,11 @@ impl From<&PlaneError> for Answer {
             E::DoesNotCompile { .. } => answer(Kind::DoesNotCompile),
             E::CompileTooCostly { .. } => answer(Kind::CompileTooCostly),
 
+            E::ConfigurationRefused { why } => {
+                answer(Kind::ConfigurationRefused).with("why", why.clone())
+            }
+            E::UpgradeFailed { .. } => answer(Kind::UpgradeFailed),
+            E::HandingOver => answer(Kind::Draining).retry_after(RETRY_AFTER_HAND_OVER_S),
             E::Draining => answer(Kind::Draining).retry_after(RETRY_AFTER_RESTART_S),
             E::StoreUnavailable => {
                 answer(Kind::StoreUnavailable).retry_after(RETRY_AFTER_RESTART_S)

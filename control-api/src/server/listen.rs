@@ -1,9 +1,11 @@
 //! Sockets: bound first, so that ports are known, then served until told to stop.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -35,6 +37,10 @@ pub struct ListenOptions {
     pub without_tls_anywhere: bool,
     /// A Unix socket's path: a stale socket there is replaced, the new one has mode 0660.
     pub unix: Option<PathBuf>,
+    /// The listener of `tcp`, where a process before this one opened it.
+    pub tcp_there: Option<std::net::TcpListener>,
+    /// The listener of `unix`, where a process before this one opened it; its file goes with this server.
+    pub unix_there: Option<std::os::unix::net::UnixListener>,
     /// Listeners that are open already, from a supervisor or a parent; their addresses are their opener's choice.
     pub tcp_open: Vec<std::net::TcpListener>,
     /// Unix listeners that are open already.
@@ -52,6 +58,8 @@ impl Default for ListenOptions {
             tls: None,
             without_tls_anywhere: false,
             unix: None,
+            tcp_there: None,
+            unix_there: None,
             tcp_open: Vec::new(),
             unix_open: Vec::new(),
             connections_max: CONNECTIONS_MAX,
@@ -129,12 +137,19 @@ enum Listener {
 }
 
 /// Removes a socket file that this server made.
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    /// Whether another process listens there by now.
+    stays: Arc<AtomicBool>,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!(%error, path = %self.0.display(), "the socket file was gone already");
+        if self.stays.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, path = %self.path.display(), "the socket file was gone already");
         }
     }
 }
@@ -148,6 +163,7 @@ pub struct Server {
     header_timeout: Duration,
     tls: Option<Arc<AdminTls>>,
     _socket_file: Option<SocketFile>,
+    socket_file_stays: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Server {
@@ -168,13 +184,17 @@ impl Server {
     pub fn bind(listen: ListenOptions, api: ApiOptions) -> Result<Self, ListenError> {
         let mut listeners = Vec::new();
         let mut socket_file = None;
+        let socket_file_stays = Arc::<AtomicBool>::default();
         if let Some(address) = listen.tcp {
             let is_loopback = address.ip().to_canonical().is_loopback();
             if !is_loopback && listen.tls.is_none() && !listen.without_tls_anywhere {
                 return Err(ListenError::NotLoopback { address });
             }
-            let opened = std::net::TcpListener::bind(address)
-                .map_err(|source| bind_error(&address, source))?;
+            let opened = match listen.tcp_there {
+                Some(there) => there,
+                None => std::net::TcpListener::bind(address)
+                    .map_err(|source| bind_error(&address, source))?,
+            };
             let (listener, listening) = tcp(opened)?;
             let listener = match (&listen.tls, listener) {
                 (Some(tls), Listener::Tcp(listener)) => Listener::Tls(listener, Arc::clone(tls)),
@@ -186,8 +206,14 @@ impl Server {
             listeners.push(tcp(opened)?);
         }
         if let Some(path) = listen.unix {
-            let opened = bind_unix(&path)?;
-            socket_file = Some(SocketFile(path));
+            let opened = match listen.unix_there {
+                Some(there) => there,
+                None => bind_unix(&path)?,
+            };
+            socket_file = Some(SocketFile {
+                path,
+                stays: Arc::clone(&socket_file_stays),
+            });
             listeners.push(unix(opened)?);
         }
         for opened in listen.unix_open {
@@ -205,6 +231,7 @@ impl Server {
             header_timeout: listen.header_timeout,
             tls: listen.tls,
             _socket_file: socket_file,
+            socket_file_stays,
         })
     }
 
@@ -214,6 +241,26 @@ impl Server {
             .iter()
             .map(|(_, listening)| listening.clone())
             .collect()
+    }
+
+    /// Its sockets once more, in the order of [`Server::local_addrs`], for a process that is to follow this one.
+    ///
+    /// # Errors
+    /// If no descriptor is left.
+    pub fn sockets(&self) -> std::io::Result<Vec<(Listening, OwnedFd)>> {
+        let again = |(listener, listening): &(Listener, Listening)| {
+            let socket = match listener {
+                Listener::Tcp(socket) | Listener::Tls(socket, _) => socket.as_fd(),
+                Listener::Unix(socket) => socket.as_fd(),
+            };
+            Ok((listening.clone(), socket.try_clone_to_owned()?))
+        };
+        self.listeners.iter().map(again).collect()
+    }
+
+    /// To be set when another process listens on these sockets: the Unix socket's file is then left to it.
+    pub fn socket_file_stays(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.socket_file_stays)
     }
 
     /// Its first TCP address.

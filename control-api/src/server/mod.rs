@@ -162,6 +162,8 @@ macro_rules! operations {
             health::openapi;
             node::greet;
             node::status;
+            node::reload;
+            node::upgrade;
             node::audit;
             tenants::list;
             tenants::show, tenants::put, tenants::delete;

@@ -5,12 +5,12 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::Api;
-use super::access::{Greet, NodeAccess, ReadNode};
+use super::access::{AdminNode, Greet, NodeAccess, ReadNode};
 use super::extract::{InQuery, NoQuery, PageQuery};
-use super::openapi::ReadProblems;
+use super::openapi::{NodeChangeProblems, ReadProblems};
 use super::reply::{json, page};
 use crate::problem::Fault;
-use crate::view::{AuditEntry, NodeInfo, NodeStatus, Page};
+use crate::view::{AuditEntry, NodeInfo, NodeStatus, Page, Reloaded, Upgraded};
 
 /// The node's name and where it serves guests.
 ///
@@ -55,6 +55,54 @@ pub(super) async fn status(
     _: InQuery<NoQuery>,
 ) -> Result<Response, Fault> {
     json(StatusCode::OK, &api.plane().status().await?)
+}
+
+/// Reads the node's configuration anew and applies what changed, all of it or nothing.
+///
+/// What a running node cannot change is named in the refusal. Where the worker's settings changed, the answer comes when a
+/// new one accepts connections; the old one finishes what it has.
+#[utoipa::path(
+    post,
+    path = "/v1/node/reload",
+    tag = "node",
+    operation_id = "reload_node",
+    responses((status = 200, description = "What changed", body = Reloaded), NodeChangeProblems),
+    security(("bearer" = ["node:admin"]))
+)]
+pub(super) async fn reload(
+    access: NodeAccess<AdminNode>,
+    State(api): State<Api>,
+    _: InQuery<NoQuery>,
+) -> Result<Response, Fault> {
+    let plane = api.plane();
+    let reloaded = api
+        .change(async move { plane.reload(&access.caller).await })
+        .await?;
+    json(StatusCode::OK, &reloaded)
+}
+
+/// Has the node's program, as it is on the disk now, take the place of the one that runs.
+///
+/// The answer comes when the new one serves; the old one finishes what it has. Where the new one does not come up, the old
+/// one goes on.
+#[utoipa::path(
+    post,
+    path = "/v1/node/upgrade",
+    tag = "node",
+    operation_id = "upgrade_node",
+    responses((status = 200, description = "Who serves now", body = Upgraded), NodeChangeProblems),
+    security(("bearer" = ["node:admin"]))
+)]
+pub(super) async fn upgrade(
+    access: NodeAccess<AdminNode>,
+    State(api): State<Api>,
+    _: InQuery<NoQuery>,
+) -> Result<Response, Fault> {
+    let plane = api.plane();
+    let upgraded = api
+        .change(async move { plane.upgrade(&access.caller).await })
+        .await?;
+    json(StatusCode::OK, &upgraded)
 }
 
 /// Who changed what: the newest changes first.

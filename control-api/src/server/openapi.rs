@@ -135,6 +135,15 @@ problem_sets! {
         "500" "The node met a fault of its own"
         "503" "The node is draining, or cannot make changes durable"
         "507" "The node's disk is too full, or it keeps no more state";
+    /// A change to the node itself.
+    NodeChangeProblems:
+        "400" "A query or header is not understood"
+        "401" "No token, or one that is not accepted"
+        "403" "The token's scope is not enough"
+        "409" "The new process does not come up, or the one before still drains"
+        "422" "The configuration is refused, or changes what a running node cannot change"
+        "500" "The node met a fault of its own"
+        "503" "The node is draining, or hands over already";
     /// An upload.
     UploadProblems:
         "400" "A name in the path, a query or a header is not understood, the statement is missing or malformed, or the body broke off"

@@ -11,6 +11,8 @@ pub struct NodeStatus {
     pub node: String,
     /// The daemon's version.
     pub version: String,
+    /// The control process's id.
+    pub pid: u32,
     /// The wasmtime release inside.
     pub wasmtime: String,
     /// Where it stands in its life.
@@ -94,6 +96,39 @@ pub struct Confinement {
     pub user_id: u32,
     /// Whether it has no capabilities and can gain none.
     pub without_capabilities: bool,
+}
+
+/// What reading the configuration anew changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Reloaded {
+    /// Keys with another value than before.
+    pub changed: Vec<ChangedKey>,
+    /// Whether a new worker took the place of the one before.
+    pub worker_replaced: bool,
+}
+
+/// A key of the configuration with another value than before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChangedKey {
+    /// Section and key, as in `log.level`.
+    pub key: String,
+    /// What held before.
+    #[schema(value_type = Object)]
+    pub before: serde_json::Value,
+    /// What holds now.
+    #[schema(value_type = Object)]
+    pub after: serde_json::Value,
+}
+
+/// The process that took over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Upgraded {
+    /// The daemon's version before.
+    pub version_before: String,
+    /// The daemon's version now.
+    pub version: String,
+    /// The control process's id now.
+    pub pid: u32,
 }
 
 /// One change, as it was made durable.

@@ -20,6 +20,8 @@ const OWNER: &[&str] = &["node:admin", "tenant:admin"];
 const ACCESS: &[(&str, &[&str])] = &[
     ("get_node", WORK),
     ("get_status", NODE_READ),
+    ("reload_node", ADMIN),
+    ("upgrade_node", ADMIN),
     ("list_audit", NODE_READ),
     ("list_tenants", NODE_READ),
     ("get_tenant", SETTINGS),

@@ -542,6 +542,8 @@ async fn every_operation_of_the_api_has_a_command() {
         "node ready",
         "node metrics",
         "node openapi",
+        "node reload",
+        "node upgrade",
         "tenant list",
         "tenant show acme",
         "usage acme",

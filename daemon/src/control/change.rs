@@ -117,7 +117,7 @@ impl Control {
     ///
     /// # Errors
     /// What `plan` refuses; [`PlaneError::StoreUnavailable`] where nothing can be made durable;
-    /// [`PlaneError::Draining`].
+    /// [`PlaneError::Draining`]; [`PlaneError::HandingOver`].
     ///
     /// # Cancel safety
     /// Not cancel safe between durable and applied: callers run it in a task that nobody drops (the API server does).
@@ -129,7 +129,13 @@ impl Control {
         if self.is_draining() {
             return Err(PlaneError::Draining);
         }
+        if self.hands_over() {
+            return Err(PlaneError::HandingOver);
+        }
         let one_at_a_time = self.changes().lock().await;
+        if self.hands_over() {
+            return Err(PlaneError::HandingOver);
+        }
         let (mut plan, mut transaction) = {
             let state = self.read();
             let plan = plan(&state)?;

@@ -113,7 +113,7 @@ impl Control {
         digest: &Digest,
         artifact_bytes_max: u64,
     ) -> Result<(Inspection, u64), PlaneError> {
-        let mut limits = self.compile_limits.clone();
+        let mut limits = self.compile_limits();
         limits.output_bytes_max = limits.output_bytes_max.min(artifact_bytes_max);
         let cache = Arc::clone(&self.cache);
         let output = blocking(move || cache.begin())
@@ -124,7 +124,7 @@ impl Control {
             component_bytes,
             output: &output,
             limits: &limits,
-            shape: &self.shape,
+            shape: &self.shape.load(),
             on_inspected: None,
         };
         let report = self.compiler.compile(job).await.map_err(compile_error)?;

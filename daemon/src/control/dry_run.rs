@@ -46,6 +46,10 @@ impl Control {
             let grants = kept.map(|kept| views::grants(&kept.value));
             (*found.limits, grants.unwrap_or_default())
         };
+        let _under_way = self
+            .uploading
+            .try_read()
+            .map_err(|_| PlaneError::HandingOver)?;
         let place = self.uploads.take(&tenant)?;
         let bytes = self
             .take_bytes(body, declared_bytes, limits.component_kib_max << 10)
@@ -68,7 +72,7 @@ impl Control {
             .await;
         let inspected = self
             .compiler
-            .inspect(bytes.file(), bytes.bytes(), &self.compile_limits)
+            .inspect(bytes.file(), bytes.bytes(), &self.compile_limits())
             .await;
         drop(turn);
         let bytes_max = limits.instance_memory_mib_max << 20;

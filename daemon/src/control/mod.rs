@@ -24,6 +24,7 @@ mod outbound;
 mod places;
 mod plane;
 mod pressure;
+mod reload;
 mod restore;
 pub mod service;
 mod services;
@@ -33,19 +34,23 @@ mod stores;
 mod supervise;
 mod supply;
 mod tls;
+pub mod upgrade;
 mod upload;
 mod variables;
 mod vault;
 mod views;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use control_api::error::PlaneError;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
 use tokio::sync::{Mutex, Notify, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
@@ -61,16 +66,18 @@ use crashes::Crashes;
 use jobs::Jobs;
 use logs::LogRings;
 use places::UploadPlaces;
-use service::Pulse;
+use service::{Notifier, Pulse};
 use state::{NameArtifacts, State};
 
 use supervise::Supervisor;
 use tls::Keyring;
+use upgrade::{Restart, Sockets};
 use vault::Vault;
 
 pub use clock::TimeFloor;
 pub use node::{Node, NodeError, Started};
 pub use plane::plane;
+pub use reload::ConfigSource;
 
 /// How long an answer waits for the worker to serve the change it acknowledges.
 const APPLIED_PATIENCE: Duration = Duration::from_secs(2);
@@ -78,14 +85,32 @@ const APPLIED_PATIENCE: Duration = Duration::from_secs(2);
 /// The node's control state with everything that acts on it.
 pub struct Control {
     me: Weak<Control>,
-    config: Config,
+    config: ArcSwap<Config>,
+    /// Where the configuration is read from anew, where it can be.
+    source: OnceLock<ConfigSource>,
+    /// Held while the node changes as a whole: its configuration, or the process that it is.
+    reloads: Mutex<()>,
+    /// How a process that takes over is started, where one can be.
+    restart: OnceLock<Restart>,
+    /// What it is passed beside the sockets for guests.
+    sockets: OnceLock<Sockets>,
+    /// Held for reading by each upload and its job, which a new process would know nothing of.
+    uploading: Arc<tokio::sync::RwLock<()>>,
+    /// While the store is another's, and when it stays so.
+    handing_over: AtomicBool,
+    /// Cancelled when another process is the node.
+    relieved: CancellationToken,
+    /// Cancelled when the process before this one has ended, or there was none.
+    predecessor_gone: CancellationToken,
+    /// Who is told how the node stands.
+    notifier: Option<Arc<Notifier>>,
     started: Instant,
     clock: Arc<NodeClock>,
     standing: watch::Sender<NodeState>,
     state: RwLock<State>,
     /// Held over a whole change, from looking at the state to publishing it.
     changes: Mutex<()>,
-    store: Store,
+    store: ArcSwap<Store>,
     blobs: Blobs,
     cache: Arc<ArtifactCache>,
     /// Which component an artifact is made of: those that kept versions and uploads under way stand on.
@@ -95,12 +120,13 @@ pub struct Control {
     /// Artifacts that are being made ready for a worker.
     supplying: std::sync::Mutex<std::collections::HashSet<ArtifactName>>,
     compiler: Compiler,
-    compile_limits: CompileLimits,
+    /// Threads that serve, and that compile.
+    threads: usize,
     compile_queue: CompileQueue,
     dry_run_queue: CompileQueue,
-    shape: EngineShape,
+    shape: ArcSwap<EngineShape>,
     /// Memory of all guests together.
-    guest_memory_bytes_max: u64,
+    guest_memory_bytes_max: AtomicU64,
     uploads: UploadPlaces,
     jobs: Jobs,
     supervisor: Supervisor,
@@ -143,16 +169,21 @@ impl Control {
         self.clock.reached_s(Instant::now())
     }
 
-    fn config(&self) -> &Config {
-        &self.config
+    fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     fn changes(&self) -> &Mutex<()> {
         &self.changes
     }
 
-    fn store(&self) -> &Store {
-        &self.store
+    fn store(&self) -> Arc<Store> {
+        self.store.load_full()
+    }
+
+    /// Whether a new process is taking over, or has.
+    fn hands_over(&self) -> bool {
+        self.handing_over.load(Ordering::Relaxed)
     }
 
     fn supervisor(&self) -> &Supervisor {
@@ -191,8 +222,23 @@ impl Control {
         }
     }
 
+    /// Asks the store's disk now and then whether it still takes writes, for as long as it does.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    async fn ask_disk(&self) {
+        loop {
+            let store = self.store();
+            store
+                .ask_disk_every(node::DISK_ASKED_EVERY, || self.reached_s())
+                .await;
+            // One that failed is asked again when it was opened anew.
+            tokio::time::sleep(node::DISK_ASKED_EVERY).await;
+        }
+    }
+
     fn store_works(&self) -> Result<(), String> {
-        match self.store.health() {
+        match self.store().health() {
             Health::Working => Ok(()),
             Health::Failed { .. } => Err("the store takes no changes; the log says why".to_owned()),
         }
@@ -200,7 +246,17 @@ impl Control {
 
     /// The most memory one instance can have on this box, in MiB, whatever tenants are allowed.
     fn instance_memory_mib_max(&self) -> u64 {
-        self.shape.memory_bytes_max >> 20
+        self.shape.load().memory_bytes_max >> 20
+    }
+
+    /// Linear memories and tables of all guests together, in bytes.
+    fn guest_memory_bytes_max(&self) -> u64 {
+        self.guest_memory_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// What bounds a compile child.
+    fn compile_limits(&self) -> CompileLimits {
+        node::compile_limits(&self.config(), self.threads)
     }
 
     /// Components that are being compiled, and those that wait for it.

@@ -4,9 +4,12 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use control_api::auth::{AuthOptions, AuthSetupError, Authenticator, system_clock};
 use control_api::server::{
     AdminTls, AdminTlsError, ApiOptions, ListenError as AdminListenError, ListenOptions, Server,
@@ -30,7 +33,8 @@ use super::service::{Inherited, Notifier, Pulse, Service, report};
 use super::sockets::{ListenError, Listeners};
 use super::supervise::{Backoff, DRAIN_GRACE, Supervisor};
 use super::tls::{self, Keyring, unlock};
-use super::{Control, plane, variables};
+use super::upgrade::{Predecessor, Restart, Sockets, TakeOverError};
+use super::{ConfigSource, Control, plane, variables};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
@@ -54,7 +58,7 @@ const ARTIFACTS_BYTES_MAX: u64 = 16 << 30;
 /// Components loaded in a worker at once. Each takes some five memory maps, of which a process has 65,530 by default.
 const RESIDENT_MAX: u32 = 8192;
 /// How often the store's disk is asked whether it still takes writes.
-const DISK_ASKED_EVERY: Duration = Duration::from_secs(3600);
+pub(super) const DISK_ASKED_EVERY: Duration = Duration::from_secs(3600);
 /// Dry runs that look into a component at once.
 const DRY_RUNS_AT_ONCE: usize = 2;
 /// Guests go before the compiler. Not further back: at 19, beside two guests that compute, an ordinary component took
@@ -120,6 +124,9 @@ pub enum NodeError {
     /// The authorities that guests' TLS believes.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
+    /// The process before this one goes on.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
     /// A task of the node ended that never should.
     #[error("the admin API ended: {0}")]
     Ended(String),
@@ -133,9 +140,9 @@ pub struct Node {
     admin_addresses: Vec<SocketAddr>,
     admin_key: Option<PathBuf>,
     shutdown: CancellationToken,
-    notifier: Option<Notifier>,
     watchdog: Option<Duration>,
     ballast: Ballast,
+    predecessor: Option<Predecessor>,
 }
 
 /// Where a node listens, ports known.
@@ -167,11 +174,16 @@ impl Node {
             notifier,
             watchdog,
             mut inherited,
+            mut predecessor,
         } = service;
+        let notifier = notifier.map(Arc::new);
         let data = config.node.data_dir.clone();
         make_private_dir(&data)?;
         let ballast = Ballast::in_folder(&data);
         ballast.give_back_if_full();
+        if let Some(predecessor) = &mut predecessor {
+            predecessor.give_store().await?;
+        }
         let opened = open_store(&config, data.join("store")).await?;
         report_recovery(&opened.recovery);
         let known_good_s = opened.snapshot.known_good_time_s;
@@ -224,27 +236,22 @@ impl Node {
                 .min(sockets_max / addresses),
             threads => usize::try_from(threads).unwrap_or(1),
         };
+        let (http, https) = (&config.http.listen, &config.https.listen);
+        let http_before = std::mem::take(&mut inherited.http_before);
+        let https_before = std::mem::take(&mut inherited.https_before);
         let listeners = match std::mem::take(&mut inherited.http) {
-            passed if passed.is_empty() => {
-                Listeners::bind(&config.http.listen, &config.https.listen, threads)?
+            passed if passed.is_empty() && predecessor.is_some() => {
+                Listeners::follow((http, http_before), (https, https_before), threads)?
             }
-            passed => Listeners::inherit(passed, &config.https.listen, threads)?,
+            passed if passed.is_empty() => Listeners::bind(http, https, threads)?,
+            passed => Listeners::inherit(passed, https, https_before, threads)?,
         };
         let orders = super::orders(&config);
-        let per_thread = listeners.per_thread();
+        let secure_per_thread = u32::try_from(listeners.secure_per_thread()).unwrap_or(u32::MAX);
+        let per_thread = (threads, listeners.per_thread(), secure_per_thread);
         let authorities = outbound::authorities(&config.outbound.ca_files)?;
-        let start = worker_start(
-            &config,
-            orders,
-            &shape,
-            (threads, per_thread),
-            budgets,
-            authorities,
-        );
-        let backoff = Backoff {
-            min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
-            max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
-        };
+        let start = worker_start(&config, orders, &shape, per_thread, budgets, authorities);
+        let backoff = backoff(&config);
         let program = PathBuf::from("/proc/self/exe");
         let shutdown = CancellationToken::new();
         let metrics = Metrics::new(
@@ -260,18 +267,18 @@ impl Node {
             standing: watch::Sender::new(NodeState::Starting),
             state: std::sync::RwLock::new(state),
             changes: Mutex::new(()),
-            store: opened.store,
+            store: ArcSwap::from_pointee(opened.store),
             blobs,
             cache: Arc::new(cache),
             artifact_names: std::sync::RwLock::default(),
             publishing: std::sync::Mutex::default(),
             supplying: std::sync::Mutex::default(),
             compiler: Compiler::of_this_program().confined(orders),
-            compile_limits: compile_limits(&config, threads),
+            threads,
             compile_queue: CompileQueue::new(1, queue_max),
             dry_run_queue: CompileQueue::new(DRY_RUNS_AT_ONCE, queue_max),
-            shape,
-            guest_memory_bytes_max: budgets.guests_bytes,
+            shape: ArcSwap::from_pointee(shape),
+            guest_memory_bytes_max: AtomicU64::new(budgets.guests_bytes),
             uploads: UploadPlaces::new(config.uploads.concurrent_max),
             jobs: Jobs::new(usize::try_from(config.uploads.jobs_kept_max).unwrap_or(1)),
             supervisor: Supervisor::new(program, start, folder, listeners, backoff),
@@ -285,10 +292,33 @@ impl Node {
             secrets,
             collect: Notify::new(),
             tracker: TaskTracker::new(),
-            config,
+            config: ArcSwap::from_pointee(config),
+            source: OnceLock::new(),
+            reloads: Mutex::new(()),
+            restart: OnceLock::new(),
+            sockets: OnceLock::new(),
+            uploading: Arc::default(),
+            handing_over: AtomicBool::new(false),
+            relieved: CancellationToken::new(),
+            predecessor_gone: CancellationToken::new(),
+            notifier,
         });
-        let (authenticator, admin_key) = authenticator(&control.config, &keys, clock)?;
+        let (authenticator, admin_key) = authenticator(&control.config(), &keys, clock)?;
+        let admin_passed = inherited.has_admin();
         let server = admin_server(&control, &authenticator, inherited)?;
+        let sockets = Sockets {
+            admin: server.sockets().map_err(|source| NodeError::Directory {
+                path: data.clone(),
+                source,
+            })?,
+            admin_passed,
+            file_stays: server.socket_file_stays(),
+        };
+        // Set once: the node was made above.
+        let _ = control.sockets.set(sockets);
+        if predecessor.is_none() {
+            control.predecessor_gone.cancel();
+        }
         let admin_addresses = server
             .local_addrs()
             .into_iter()
@@ -304,10 +334,19 @@ impl Node {
             admin_addresses,
             admin_key,
             shutdown,
-            notifier,
             watchdog,
             ballast,
+            predecessor,
         })
+    }
+
+    /// Has SIGHUP and the API read the configuration from there, and SIGUSR2 and the API start what takes over so.
+    #[must_use]
+    pub fn changed_by(self, source: ConfigSource, restart: Restart) -> Self {
+        // Set once: there is one way to a node, and this is on it.
+        let _ = self.control.source.set(source);
+        let _ = self.control.restart.set(restart);
+        self
     }
 
     /// Where it listens.
@@ -343,44 +382,73 @@ impl Node {
             server,
             authenticator,
             shutdown,
-            notifier,
             watchdog,
             ballast,
+            mut predecessor,
             ..
         } = self;
-        let notifier = notifier.map(Arc::new);
+        let notifier = control.notifier.clone();
         let tracker = control.tracker.clone();
         let workers_stop = CancellationToken::new();
+        let follows = predecessor.is_some();
         let supervising = {
             let (control, stop) = (Arc::clone(&control), workers_stop.clone());
             tracker.spawn(async move {
                 let home = Arc::clone(&control);
-                control.supervisor.run(home, stop).await;
+                control.supervisor.run(home, follows, stop).await;
             })
         };
         let background = CancellationToken::new();
+        // What changes the data that a process before this one may come back to begins when this one is the node.
+        let is_node = CancellationToken::new();
+        let in_charge = |work: Pin<Box<dyn Future<Output = ()> + Send>>| {
+            let (is_node, stop) = (is_node.clone(), background.clone());
+            tracker.spawn(stop.run_until_cancelled_owned(async move {
+                is_node.cancelled().await;
+                work.await;
+            }));
+        };
         let collecting = Arc::clone(&control).collect_when_asked();
-        tracker.spawn(background.clone().run_until_cancelled_owned(collecting));
+        in_charge(Box::pin(collecting));
         let forgetting = Arc::clone(&control).forget_retired_keys();
         tracker.spawn(background.clone().run_until_cancelled_owned(forgetting));
         let watching = Arc::clone(&control).watch_memory();
         tracker.spawn(background.clone().run_until_cancelled_owned(watching));
         let keeping = ballast.keep(DISK_ASKED_EVERY, DISK_RESERVE_BYTES);
-        tracker.spawn(background.clone().run_until_cancelled_owned(keeping));
+        in_charge(Box::pin(keeping));
         let asking = {
-            let (store, clock) = (control.store.clone(), Arc::clone(&control.clock));
-            let reached_s = move || clock.reached_s(Instant::now());
-            async move { store.ask_disk_every(DISK_ASKED_EVERY, reached_s).await }
+            let control = Arc::clone(&control);
+            async move { control.ask_disk().await }
         };
-        tracker.spawn(background.clone().run_until_cancelled_owned(asking));
+        in_charge(Box::pin(asking));
         {
             let stop = background.clone();
             tracker.spawn(async move { authenticator.keep_fresh(stop).await });
         }
-        let admin = server.run(shutdown.clone());
+        if control.source.get().is_some() {
+            let told = Arc::clone(&control).change_when_told();
+            in_charge(Box::pin(told));
+        }
+        let admin = async {
+            is_node.cancelled().await;
+            server.run(shutdown.clone()).await;
+        };
         tokio::pin!(admin);
         let ready = async {
+            if predecessor.is_none() {
+                is_node.cancel();
+            }
             control.supervisor.ready().await;
+            if let Some(mut before) = predecessor.take() {
+                before.give_way().await?;
+                is_node.cancel();
+                control.note_upgrade(&before).await;
+                let gone = control.predecessor_gone.clone();
+                tracker.spawn(async move {
+                    before.gone().await;
+                    gone.cancel();
+                });
+            }
             control.standing.send_replace(NodeState::Serving);
             on_ready();
             if let Some(notifier) = &notifier {
@@ -392,20 +460,36 @@ impl Node {
             if let Err(error) = StartupCode::find().and_then(StartupCode::give_back) {
                 tracing::debug!(%error, "the code of the start stays in memory");
             }
-            std::future::pending::<()>().await
+            std::future::pending::<Result<(), NodeError>>().await
         };
         tokio::select! {
             () = stop => {}
-            () = ready => {}
+            () = control.relieved.cancelled() => {}
+            failed = ready => return failed,
             ended = &mut admin => return Err(NodeError::Ended(format!("{ended:?}"))),
         }
         tracing::info!("draining");
         control.standing.send_replace(NodeState::Draining);
+        workers_stop.cancel();
+        if control.relieved.is_cancelled() {
+            // The admin API is the other process's, and what changes the data.
+            shutdown.cancel();
+            background.cancel();
+            // Workers have their own time, and are ended when it is over.
+            let (_, supervised) = tokio::join!(admin, supervising);
+            if let Err(error) = supervised {
+                tracing::error!(%error, "supervision did not end well");
+            }
+            tracker.close();
+            let _ = tokio::time::timeout(LAST_TASKS_MAX, tracker.wait()).await;
+            control.standing.send_replace(NodeState::Stopped);
+            tracing::info!("stopped");
+            return Ok(());
+        }
         if let Some(notifier) = &notifier {
-            let drain_max = Duration::from_millis(control.config.http.drain_ms_max.into());
+            let drain_max = Duration::from_millis(control.config().http.drain_ms_max.into());
             notifier.stopping("draining", drain_max + DRAIN_GRACE + LAST_TASKS_MAX);
         }
-        workers_stop.cancel();
         // The admin API goes on answering while requests finish: readiness is asked there.
         tokio::select! {
             ended = supervising => {
@@ -427,7 +511,7 @@ impl Node {
             tracing::warn!("some tasks did not end in time");
         }
         control.standing.send_replace(NodeState::Stopped);
-        control.store.clone().close().await;
+        control.store().as_ref().clone().close().await;
         tracing::info!("stopped");
         Ok(())
     }
@@ -454,7 +538,7 @@ async fn lower_floor(store: &Store, clock: &NodeClock) -> Result<(), NodeError> 
     Ok(())
 }
 
-async fn open_store(config: &Config, dir: PathBuf) -> Result<Opened, NodeError> {
+pub(super) async fn open_store(config: &Config, dir: PathBuf) -> Result<Opened, NodeError> {
     let mut options = StoreOptions::at(dir);
     options.cache_mib = config.store.cache_mib;
     options.audit_entries_max =
@@ -471,11 +555,11 @@ fn report_recovery(recovery: &Recovery) {
     }
 }
 
-fn worker_start(
+pub(super) fn worker_start(
     config: &Config,
     orders: Orders,
     shape: &EngineShape,
-    (threads, listeners_per_thread): (usize, usize),
+    (threads, listeners_per_thread, tls_listeners_per_thread): (usize, usize, u32),
     budgets: Budgets,
     authorities: Vec<Vec<u8>>,
 ) -> WorkerStart {
@@ -483,6 +567,7 @@ fn worker_start(
     let to_u32 = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     WorkerStart {
         shape: shape.clone(),
+        follows: false,
         threads: to_u32(threads),
         orders,
         guest_clock_resolution_us: config.worker.guest_clock_resolution_us,
@@ -504,12 +589,20 @@ fn worker_start(
         client_connections_max: http.client_connections_max,
         log_level: config.log.level.as_str().to_owned(),
         log_json: config.log.format.as_str() == "json",
-        tls_listeners_per_thread: to_u32(https.listen.len()),
+        tls_listeners_per_thread,
         signing_sockets: to_u32(handshake_threads(config, threads)),
         tls12: https.tls_min == TlsVersion::Tls12,
         handshakes_max: https.handshakes_max,
         handshake_timeout_ms: https.handshake_timeout_ms.into(),
         authorities,
+    }
+}
+
+/// How long to wait before a worker that died early is replaced.
+pub(super) fn backoff(config: &Config) -> Backoff {
+    Backoff {
+        min: Duration::from_millis(config.worker.restart_backoff_ms_min.into()),
+        max: Duration::from_millis(config.worker.restart_backoff_ms_max.into()),
     }
 }
 
@@ -526,7 +619,7 @@ fn handshake_threads(config: &Config, threads: usize) -> usize {
     wanted.clamp(1, PAIRS_MAX)
 }
 
-fn compile_limits(config: &Config, threads: usize) -> CompileLimits {
+pub(super) fn compile_limits(config: &Config, threads: usize) -> CompileLimits {
     let compile = &config.compile;
     CompileLimits {
         // RLIMIT_CPU counts whole seconds.
@@ -575,19 +668,22 @@ fn authenticator(
 fn admin_server(
     control: &Arc<Control>,
     authenticator: &Arc<Authenticator>,
-    inherited: Inherited,
+    mut inherited: Inherited,
 ) -> Result<Server, NodeError> {
     let mut api = ApiOptions::new(
         plane::plane(Arc::clone(control)),
         Arc::clone(authenticator),
         control.tracker.clone(),
     )
-    .bounded_by(&control.config);
-    if let Some(path) = &control.config.metrics.token_file {
+    .bounded_by(&control.config());
+    let config = control.config();
+    if let Some(path) = &config.metrics.token_file {
         api.metrics_token = Some(metrics_token(path)?);
     }
-    let mut listen = ListenOptions::from_config(&control.config);
-    listen.tls = AdminTls::from_config(&control.config)?.map(Arc::new);
+    let mut listen = ListenOptions::from_config(&config);
+    listen.tcp_there = inherited.admin_tcp_before.take();
+    listen.unix_there = inherited.admin_unix_before.take();
+    listen.tls = AdminTls::from_config(&config)?.map(Arc::new);
     if inherited.has_admin() {
         (listen.tcp, listen.unix) = (None, None);
         listen.tcp_open = inherited.admin_tcp;

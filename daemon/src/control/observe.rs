@@ -17,15 +17,19 @@ use crate::metrics::{StoreFigures, TenantTotals};
 use crate::store::Health;
 
 impl Control {
-    pub(super) fn take_report(&self, report: &WorkerReport) {
+    pub(super) fn take_report(&self, report: &WorkerReport, serves: bool) {
         let state = self.read();
         let known = |tenant: &str| {
             tenant
                 .parse::<TenantName>()
                 .is_ok_and(|name| state.tenants.contains_key(&name))
         };
-        self.metrics
-            .report(report, known, std::time::SystemTime::now());
+        let now = std::time::SystemTime::now();
+        if serves {
+            self.metrics.report(report, known, now);
+        } else {
+            self.metrics.report_of_relieved(report, known, now);
+        }
     }
 
     pub(super) fn take_lines(&self, lines: Vec<GuestLine>) {
@@ -140,7 +144,7 @@ impl Control {
         }
         self.observe_certificates();
         self.metrics.compile_queue(self.compile_queue_depth().1);
-        let stats = self.store.stats();
+        let stats = self.store().stats();
         self.metrics.store(StoreFigures {
             transactions: stats.transactions,
             groups: stats.groups,
@@ -151,7 +155,7 @@ impl Control {
             rebuilds: stats.rebuilds,
             contents_bytes: stats.contents_bytes,
             ledger_bytes: stats.ledger_bytes,
-            healthy: self.store.health() == Health::Working,
+            healthy: self.store().health() == Health::Working,
         });
         self.metrics.render().map_err(|error| internal(&error))
     }
@@ -168,7 +172,7 @@ impl Control {
             })?),
         };
         let mut entries = self
-            .store
+            .store()
             .audit_page(before, page.limit.saturating_add(1))
             .await
             .map_err(|error| {

@@ -8,9 +8,9 @@ use control_api::error::PlaneError;
 use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
 use control_api::view::{
     AuditEntry, Certificate, CertificateWrite, Grants, InstanceUse, Job, Module, ModuleVersion,
-    NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised,
-    Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage, Variable,
-    VariableWrite, Written,
+    NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Reloaded,
+    Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, Upgraded, UploadDryRun,
+    Usage, Variable, VariableWrite, Written,
 };
 use edge_config::{
     CertificateName, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId,
@@ -63,6 +63,7 @@ impl ControlPlane for Control {
         Ok(NodeStatus {
             node: self.config().node.name.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
             wasmtime: wasmtime_version().to_owned(),
             state: self.standing(),
             uptime_s: self.uptime().as_secs(),
@@ -93,6 +94,14 @@ impl ControlPlane for Control {
     async fn metrics(&self) -> Result<String, PlaneError> {
         self.supervisor().fresh_figures(FIGURES_PATIENCE).await;
         self.render_metrics()
+    }
+
+    async fn reload(&self, caller: &Caller) -> Result<Reloaded, PlaneError> {
+        self.reload_configuration(caller).await
+    }
+
+    async fn upgrade(&self, caller: &Caller) -> Result<Upgraded, PlaneError> {
+        self.hand_over(caller).await
     }
 
     async fn audit(&self, page: PageRequest) -> Result<Page<AuditEntry>, PlaneError> {
@@ -133,7 +142,7 @@ impl ControlPlane for Control {
         }
         let now = self.now_s();
         let memory_mib_max = self.instance_memory_mib_max();
-        let guest_memory_mib_max = self.guest_memory_bytes_max >> 20;
+        let guest_memory_mib_max = self.guest_memory_bytes_max() >> 20;
         if !self.read().tenants.contains_key(tenant) {
             self.forget_kept(tenant).await?;
         }

@@ -150,7 +150,7 @@ impl Control {
     /// # Cancel safety
     /// May be dropped at any time.
     pub(super) async fn watch_memory(self: Arc<Self>) {
-        let mut ladder = Ladder::new(Thresholds::of(&self.config), Instant::now());
+        let mut ladder = Ladder::new(Thresholds::of(&self.config()), Instant::now());
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut before = PressureStep::None;
@@ -166,6 +166,8 @@ impl Control {
             });
             let Ok(reading) = reading.await else { continue };
             let now = Instant::now();
+            // The configuration may have been read anew.
+            ladder.thresholds = Thresholds::of(&self.config());
             let step = ladder.read(reading, now);
             self.metrics
                 .memory_pressure(step, reading.available_percent);

@@ -99,7 +99,7 @@ impl Control {
         Some(Reach {
             outbound: grants.outbound.clone(),
             networks: grants.networks.clone(),
-            never: self.config.outbound.refused_networks.clone(),
+            never: self.config().outbound.refused_networks.clone(),
         })
     }
 }

@@ -290,6 +290,21 @@ impl State {
         &self.defaults
     }
 
+    /// What tenants may use that have nothing of their own, from here on; gives what workers must learn of it.
+    pub(super) fn set_defaults(&mut self, defaults: Limits) -> Vec<TableChange> {
+        self.defaults = Arc::new(defaults);
+        let mut changes = Vec::new();
+        for (name, tenant) in &mut self.tenants {
+            let overrides = &tenant.settings.value.overrides;
+            tenant.limits = limits_of(name, &self.defaults, overrides);
+            changes.push(TableChange::Tenant {
+                tenant: name.to_string(),
+                limits: tenant.worker_limits(),
+            });
+        }
+        changes
+    }
+
     /// Who holds a hostname that stands in the way of `tenant` routing `host`: one who routes the very same pattern,
     /// a wildcard over it, or anything under it.
     pub(super) fn host_conflict(&self, tenant: &TenantName, host: &HostPattern) -> bool {

@@ -1,4 +1,9 @@
 //! The worker process, from control's side: started, told, listened to, replaced.
+//!
+//! One worker serves. Another one is started beside it when its settings change: once that one accepts on the same
+//! sockets, the first accepts no more and finishes what it has. Where the new one does not come up, the first goes on.
+
+mod linked;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,16 +11,20 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use control_api::view::{Confinement, WorkerStatus};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use linked::{Linked, Outgoing, send_to};
 use rustix::process::Signal;
 use tokio::process::Command;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::service::{Beat, Pulse};
+use super::service::Pulse;
 use super::sockets::Listeners;
 use crate::confine::InForce;
 use crate::link::flight::{FlightRecorder, Seated};
@@ -36,14 +45,19 @@ const LIVED_WELL: Duration = Duration::from_secs(10);
 /// A worker that was told to drain is killed this long after its own drain time is over.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
+/// Workers at once, those that drain included. One more waits until one has ended.
+const WORKERS_MAX: usize = 4;
+/// Orders for a new worker that may wait.
+const ORDERS_MAX: usize = 4;
+
 /// What the supervisor needs of the rest of control.
 pub(super) trait Home: Send + Sync + 'static {
     /// The whole table with its revision. Called while no change can be published.
     fn whole_table(&self) -> (u64, Vec<TableChange>);
     /// A worker needs an artifact: answer through [`Supervisor::artifact`].
     fn artifact_needed(self: Arc<Self>, name: ArtifactName);
-    /// Figures from a worker.
-    fn reported(&self, report: WorkerReport);
+    /// Figures from a worker: the one that `serves`, or one beside it.
+    fn reported(&self, report: WorkerReport, serves: bool);
     /// Signs what a worker asks for in a handshake, or does not. Called on threads of their own, which it may block.
     fn sign(&self, request: &SignRequest) -> Option<Vec<u8>>;
     /// Guests' output from a worker.
@@ -63,15 +77,36 @@ pub(super) trait Home: Send + Sync + 'static {
 /// Keeps one worker running.
 pub(super) struct Supervisor {
     program: PathBuf,
-    start: WorkerStart,
+    /// What the next worker is started with.
+    start: Mutex<WorkerStart>,
     /// The folder of artifacts, which the worker may read.
     artifacts: OwnedFd,
     listeners: Listeners,
-    backoff: Backoff,
+    backoff: Mutex<Backoff>,
     start_max: Duration,
-    current: Mutex<Option<mpsc::Sender<Outgoing>>>,
+    workers: Mutex<Vec<Linked>>,
+    /// The number of the worker that serves, or that is started to.
+    serving: AtomicU64,
+    /// Whether the sockets were passed on to another node, which accepts on them.
+    passed_on: AtomicBool,
     standing: watch::Sender<Standing>,
+    orders: mpsc::Sender<Order>,
+    /// Until it runs.
+    coming: Mutex<Option<mpsc::Receiver<Order>>>,
     pulse: Pulse,
+}
+
+/// A worker with other settings is wanted.
+struct Order {
+    start: WorkerStart,
+    done: oneshot::Sender<Result<(), String>>,
+}
+
+/// A worker, as the one who runs them all knows it.
+struct Post {
+    number: u64,
+    began: Instant,
+    relieve: CancellationToken,
 }
 
 /// How long to wait before a worker that died early is replaced.
@@ -85,6 +120,7 @@ pub(super) struct Backoff {
 #[derive(Debug, Clone, Default)]
 struct Standing {
     pid: u32,
+    user: Option<u32>,
     ready: bool,
     in_force: InForce,
     restarts: u64,
@@ -95,20 +131,6 @@ struct Standing {
     reports: u64,
 }
 
-struct Outgoing {
-    message: ToWorker,
-    file: Option<OwnedFd>,
-}
-
-impl From<ToWorker> for Outgoing {
-    fn from(message: ToWorker) -> Self {
-        Self {
-            message,
-            file: None,
-        }
-    }
-}
-
 impl Supervisor {
     pub(super) fn new(
         program: PathBuf,
@@ -117,15 +139,20 @@ impl Supervisor {
         listeners: Listeners,
         backoff: Backoff,
     ) -> Self {
+        let (orders, coming) = mpsc::channel(ORDERS_MAX);
         Self {
             program,
-            start,
+            start: Mutex::new(start),
             artifacts,
             listeners,
-            backoff,
+            backoff: Mutex::new(backoff),
             start_max: START_MAX,
-            current: Mutex::new(None),
+            workers: Mutex::default(),
+            serving: AtomicU64::new(0),
+            passed_on: AtomicBool::new(false),
             standing: watch::Sender::default(),
+            orders,
+            coming: Mutex::new(Some(coming)),
             pulse: Pulse::of("supervision"),
         }
     }
@@ -140,9 +167,15 @@ impl Supervisor {
         &self.listeners
     }
 
-    /// The user that the worker runs as.
-    pub(super) fn worker_user(&self) -> u32 {
-        self.standing.borrow().in_force.user
+    /// The user that the worker runs as, once it does.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub(super) async fn worker_user(&self) -> u32 {
+        let mut standing = self.standing.subscribe();
+        let there = standing.wait_for(|standing| standing.user.is_some()).await;
+        // The sender lives as long as `self`.
+        there.ok().and_then(|standing| standing.user).unwrap_or(0)
     }
 
     /// As the API shows it.
@@ -224,76 +257,235 @@ impl Supervisor {
 
     /// Sends messages without another one in between.
     fn send_each(&self, messages: impl Iterator<Item = Outgoing>) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers = self.workers();
         for message in messages {
-            if let Some(sender) = current.as_ref()
-                && let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(message)
-            {
-                tracing::error!(
-                    WAITING_MESSAGES_MAX,
-                    "the worker takes no messages; replacing it"
-                );
-                // Dropping the sender ends the link, and with it the worker.
-                *current = None;
-            }
+            send_to(&mut workers, message);
         }
     }
 
-    /// Starts workers until `shutdown`, then drains the last one.
-    ///
-    /// # Cancel safety
-    /// Dropped, it kills the worker.
-    pub(super) async fn run(&self, home: Arc<impl Home>, shutdown: CancellationToken) {
-        let mut wait = Duration::ZERO;
-        let mut beat = self.pulse.beat();
-        loop {
-            let mut rested = std::pin::pin!(tokio::time::sleep(wait));
-            loop {
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    () = &mut rested => break,
-                    () = beat.when_asked() => {}
-                }
-            }
-            let started = Instant::now();
-            let outcome = self.one_worker(&home, &shutdown, &mut beat).await;
-            home.worker_changed(None);
-            if shutdown.is_cancelled() {
-                return;
-            }
-            match outcome {
-                Ok(status) if status.signal() == Some(Signal::SYS.as_raw()) => tracing::error!(
-                    %status,
-                    "the worker asked the kernel for something that is not on its list; replacing it. The kernel's \
-                     audit log has the number of the system call (type=1326); worker.confinement = \"log\" lets it through"
-                ),
-                Ok(status) => tracing::error!(%status, "the worker died; replacing it"),
-                Err(error) => tracing::error!(
-                    error = logging::chain(&error),
-                    "the worker failed; replacing it"
-                ),
-            }
-            home.worker_restarted();
-            self.standing.send_modify(|standing| {
+    fn workers(&self) -> MutexGuard<'_, Vec<Linked>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serves(&self, number: u64) -> bool {
+        self.serving.load(Ordering::Relaxed) == number
+    }
+
+    /// Notes what is known of a worker, and shows it where that is the one that serves.
+    fn note(&self, number: u64, note: impl FnOnce(&mut Linked)) {
+        let mut workers = self.workers();
+        if let Some(worker) = workers.iter_mut().find(|worker| worker.number == number) {
+            note(worker);
+        }
+        self.show(&workers);
+    }
+
+    fn show(&self, workers: &[Linked]) {
+        let serving = workers.iter().find(|worker| self.serves(worker.number));
+        self.standing.send_modify(|standing| match serving {
+            Some(worker) => worker.show(standing),
+            None => {
                 *standing = Standing {
-                    restarts: standing.restarts + 1,
+                    restarts: standing.restarts,
                     reports: standing.reports,
                     ..Standing::default()
                 };
-            });
-            wait = if started.elapsed() >= LIVED_WELL {
-                Duration::ZERO
-            } else {
-                (wait * 2).clamp(self.backoff.min, self.backoff.max)
+            }
+        });
+    }
+
+    /// What workers are started with.
+    pub(super) fn start(&self) -> WorkerStart {
+        self.start
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How long one waits that died early, from the next on.
+    pub(super) fn set_backoff(&self, backoff: Backoff) {
+        *self.backoff.lock().unwrap_or_else(PoisonError::into_inner) = backoff;
+    }
+
+    /// Others accept on the same sockets from here on: what waits there is left to them.
+    pub(super) fn pass_on(&self) {
+        self.passed_on.store(true, Ordering::Relaxed);
+    }
+
+    /// Has a worker with these settings take the place of the one that serves, which finishes what it has. Returns when
+    /// the new one accepts.
+    ///
+    /// # Errors
+    /// Why there is no new one: the old one goes on.
+    ///
+    /// # Cancel safety
+    /// Dropped, the new worker takes the place all the same, or does not.
+    pub(super) async fn replace(&self, start: WorkerStart) -> Result<(), String> {
+        let (done, outcome) = oneshot::channel();
+        let order = Order { start, done };
+        let ends = || "the node is ending".to_owned();
+        self.orders.send(order).await.map_err(|_| ends())?;
+        outcome.await.unwrap_or_else(|_| Err(ends()))
+    }
+
+    /// Keeps a worker running until `shutdown`, then drains all that there are. `follows`: those of another process accept
+    /// while the first comes up.
+    ///
+    /// # Cancel safety
+    /// Dropped, it kills them.
+    pub(super) async fn run(
+        &self,
+        home: Arc<impl Home>,
+        mut follows: bool,
+        shutdown: CancellationToken,
+    ) {
+        let coming = self
+            .coming
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(mut orders) = coming else { return };
+        let (readied, mut ready) = mpsc::channel(WORKERS_MAX);
+        let mut living = FuturesUnordered::new();
+        let mut last_number = 0;
+        let mut post = || {
+            last_number += 1;
+            Post {
+                number: last_number,
+                began: Instant::now(),
+                relieve: CancellationToken::new(),
+            }
+        };
+        let begin = |post: &Post, start| {
+            self.one_worker(
+                &home,
+                post.number,
+                start,
+                post.relieve.clone(),
+                readied.clone(),
+            )
+        };
+        let mut serving: Option<Post> = None;
+        let mut following: Option<(Post, Order)> = None;
+        let mut wait = Duration::ZERO;
+        let mut begin_at = Some(tokio::time::Instant::now());
+        let mut is_ending = false;
+        let mut beat = self.pulse.beat();
+        loop {
+            if is_ending && living.is_empty() {
+                return;
+            }
+            let rested = async {
+                match begin_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
             };
+            let may_follow = following.is_none() && !is_ending && living.len() < WORKERS_MAX;
+            tokio::select! {
+                () = shutdown.cancelled(), if !is_ending => {
+                    (is_ending, begin_at) = (true, None);
+                    self.listeners.close();
+                    let posts = serving.iter().chain(following.iter().map(|(post, _)| post));
+                    posts.for_each(|post| post.relieve.cancel());
+                }
+                () = rested => {
+                    begin_at = None;
+                    let post = post();
+                    self.serving.store(post.number, Ordering::Relaxed);
+                    let start = WorkerStart {
+                        follows: std::mem::take(&mut follows),
+                        ..self.start()
+                    };
+                    living.push(begin(&post, start));
+                    serving = Some(post);
+                }
+                Some(order) = orders.recv(), if may_follow && self.standing.borrow().ready => {
+                    let post = post();
+                    let start = WorkerStart {
+                        follows: true,
+                        ..order.start.clone()
+                    };
+                    living.push(begin(&post, start));
+                    following = Some((post, order));
+                }
+                Some((number, in_force)) = ready.recv() => {
+                    if following.as_ref().is_some_and(|(post, _)| post.number == number)
+                        && let Some((post, order)) = following.take()
+                    {
+                        *self.start.lock().unwrap_or_else(PoisonError::into_inner) = order.start;
+                        self.serving.store(number, Ordering::Relaxed);
+                        self.note(number, |_| {});
+                        if let Some(relieved) = serving.replace(post) {
+                            relieved.relieve.cancel();
+                        }
+                        let _ = order.done.send(Ok(()));
+                    }
+                    if self.serves(number) {
+                        home.worker_changed(Some(in_force));
+                    }
+                }
+                Some((number, outcome)) = living.next(), if !living.is_empty() => {
+                    let failed_to_follow = following.take_if(|(post, _)| post.number == number);
+                    if let Some(post) = serving.take_if(|post| post.number == number) {
+                        home.worker_changed(None);
+                        if is_ending {
+                            continue;
+                        }
+                        say_why(&outcome);
+                        home.worker_restarted();
+                        self.standing.send_modify(|standing| standing.restarts += 1);
+                        let backoff = *self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
+                        wait = if post.began.elapsed() >= LIVED_WELL {
+                            Duration::ZERO
+                        } else {
+                            (wait * 2).clamp(backoff.min, backoff.max)
+                        };
+                    } else if let Some((_, order)) = failed_to_follow {
+                        let why = match &outcome {
+                            Ok(status) => format!("it ended with {status}"),
+                            Err(error) => logging::chain(error),
+                        };
+                        tracing::error!(why, "a new worker does not come up; the old one goes on");
+                        let _ = order.done.send(Err(why));
+                    } else if let Err(error) = &outcome {
+                        let error = logging::chain(error);
+                        tracing::warn!(error, "a worker that was relieved did not end well");
+                    }
+                    // One that is to follow takes the place when it is ready.
+                    let nobody = serving.is_none() && following.is_none() && !is_ending;
+                    if nobody && begin_at.is_none() {
+                        begin_at = Some(tokio::time::Instant::now() + wait);
+                    }
+                }
+                () = beat.when_asked() => {}
+            }
         }
     }
 
+    /// One worker's life, from its start to its end.
     async fn one_worker(
         &self,
         home: &Arc<impl Home>,
-        shutdown: &CancellationToken,
-        beat: &mut Beat<'_>,
+        number: u64,
+        start: WorkerStart,
+        relieve: CancellationToken,
+        readied: mpsc::Sender<(u64, InForce)>,
+    ) -> (u64, Result<std::process::ExitStatus, WorkerFailure>) {
+        let outcome = self.life(home, number, start, relieve, readied).await;
+        let mut workers = self.workers();
+        workers.retain(|worker| worker.number != number);
+        self.show(&workers);
+        (number, outcome)
+    }
+
+    async fn life(
+        &self,
+        home: &Arc<impl Home>,
+        number: u64,
+        start: WorkerStart,
+        relieve: CancellationToken,
+        readied: mpsc::Sender<(u64, InForce)>,
     ) -> Result<std::process::ExitStatus, WorkerFailure> {
         let (ours, theirs) = UnixStream::pair().map_err(WorkerFailure::Start)?;
         let record = FlightRecorder::new().map_err(WorkerFailure::Start)?;
@@ -308,35 +500,36 @@ impl Supervisor {
             .spawn()
             .map_err(WorkerFailure::Start)?;
         let pid = child.id().unwrap_or(0);
-        self.standing.send_modify(|standing| standing.pid = pid);
         home.worker_started(pid);
         let (reader, mut writer) =
             split(ours, FrameBounds::CONTROL).map_err(WorkerFailure::Start)?;
-        let signing = sign_for(home, self.start.signing_sockets).map_err(WorkerFailure::Start)?;
+        let signing = sign_for(home, start.signing_sockets).map_err(WorkerFailure::Start)?;
         let (calls, callers) = UnixStream::pair().map_err(WorkerFailure::Start)?;
         Arc::clone(home)
             .serve_calls(calls)
             .map_err(WorkerFailure::Start)?;
+        let drain_max = Duration::from_millis(start.drain_ms_max) + DRAIN_GRACE;
+        let listeners = self.listeners.sockets();
         let mut files: Vec<BorrowedFd<'_>> =
             vec![self.artifacts.as_fd(), record.as_fd(), callers.as_fd()];
-        files.extend(self.listeners.sockets().iter().map(AsFd::as_fd));
+        files.extend(listeners.iter().map(AsFd::as_fd));
         files.extend(signing.iter().map(AsFd::as_fd));
-        writer
-            .send(&ToWorker::Start(self.start.clone()), &files)
-            .await?;
+        writer.send(&ToWorker::Start(start), &files).await?;
         // The worker has its own: with their end, those who answer see theirs.
         drop(files);
+        drop(listeners);
         drop(callers);
         drop(signing);
-        let queue = self.enter(home);
+        let queue = self.enter(home, number, pid);
+        let (ready, mut is_ready) = watch::channel(false);
         let mut sending = std::pin::pin!(send_all(writer, queue));
-        let mut receiving = std::pin::pin!(self.receive_all(reader, home));
+        let receiving = self.receive_all(reader, home, number, &ready, readied);
+        let mut receiving = std::pin::pin!(receiving);
         let mut drain_until = None;
         let start_until = tokio::time::Instant::now() + self.start_max;
-        let mut standing = self.standing.subscribe();
         let outcome = loop {
             let not_ready = async {
-                let ready = standing.wait_for(|standing| standing.ready);
+                let ready = is_ready.wait_for(|ready| *ready);
                 if tokio::time::timeout_at(start_until, ready).await.is_ok() {
                     std::future::pending::<()>().await;
                 }
@@ -351,20 +544,24 @@ impl Supervisor {
                 status = child.wait() => break status.map_err(WorkerFailure::Start),
                 error = &mut sending => break Err(error),
                 error = &mut receiving => break Err(error),
-                () = shutdown.cancelled(), if drain_until.is_none() => {
-                    self.send_each(std::iter::once(ToWorker::Drain.into()));
-                    let patience = Duration::from_millis(self.start.drain_ms_max) + DRAIN_GRACE;
-                    drain_until = Some(tokio::time::Instant::now() + patience);
+                () = relieve.cancelled(), if drain_until.is_none() => {
+                    // Ours are closed by then where nobody follows, so that no more connections come.
+                    let last = self.listeners.are_closed()
+                        && !self.listeners.are_others()
+                        && !self.passed_on.load(Ordering::Relaxed);
+                    self.tell_one(number, ToWorker::Drain { last });
+                    drain_until = Some(tokio::time::Instant::now() + drain_max);
                 }
                 () = not_ready, if drain_until.is_none() => break Err(WorkerFailure::NotReady),
-                () = beat.when_asked() => {}
                 () = too_long => {
-                    tracing::warn!("the worker did not end in its drain time; killing it");
+                    tracing::warn!(pid, "the worker did not end in its drain time; killing it");
                     break Err(WorkerFailure::GivenUp);
                 }
             }
         };
-        self.leave();
+        self.note(number, |worker| {
+            (worker.queue, worker.in_force) = (None, None)
+        });
         let outcome = match outcome {
             Ok(status) => Ok(status),
             // The link ends a moment before the process is seen to: its status says more, if it is there soon.
@@ -389,9 +586,17 @@ impl Supervisor {
         outcome
     }
 
+    fn tell_one(&self, number: u64, message: ToWorker) {
+        let mut workers = self.workers();
+        let at = workers.iter().position(|worker| worker.number == number);
+        if let Some(worker) = at.and_then(|at| workers.get_mut(at..=at)) {
+            send_to(worker, message.into());
+        }
+    }
+
     /// From here on the worker gets every change; the whole table as of now comes first.
-    fn enter(&self, home: &Arc<impl Home>) -> mpsc::Receiver<Outgoing> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+    fn enter(&self, home: &Arc<impl Home>, number: u64, pid: u32) -> mpsc::Receiver<Outgoing> {
+        let mut workers = self.workers();
         // Publishing takes the same lock, and does so before the change lock is given back: what is in this table is
         // not published again, and what is not is published after it.
         let (revision, changes) = home.whole_table();
@@ -401,16 +606,19 @@ impl Supervisor {
             // There is room: the queue was made above, and is empty.
             drop(sender.try_send(message.into()));
         }
-        *current = Some(sender);
+        workers.push(Linked::new(number, pid, sender));
+        self.show(&workers);
         queue
     }
 
-    fn leave(&self) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.standing.send_modify(|standing| standing.ready = false);
-    }
-
-    async fn receive_all(&self, mut reader: LinkReader, home: &Arc<impl Home>) -> WorkerFailure {
+    async fn receive_all(
+        &self,
+        mut reader: LinkReader,
+        home: &Arc<impl Home>,
+        number: u64,
+        ready: &watch::Sender<bool>,
+        readied: mpsc::Sender<(u64, InForce)>,
+    ) -> WorkerFailure {
         let mut counts = Counts::default();
         loop {
             let message = match reader.receive::<ToControl>().await {
@@ -418,40 +626,58 @@ impl Supervisor {
                 Err(error) => return error.into(),
             };
             match message {
+                ToControl::Became { user } => {
+                    self.note(number, |worker| worker.user = Some(user));
+                }
                 ToControl::Ready(in_force) => {
-                    let pid = self.standing.borrow().pid;
+                    self.note(number, |worker| worker.in_force = Some(in_force));
                     tracing::info!(
-                        pid,
+                        number,
                         filter = in_force.filter.word(),
                         landlock_abi = in_force.landlock_abi,
                         user = in_force.user,
                         "the worker is ready"
                     );
-                    home.worker_changed(Some(in_force));
-                    self.standing.send_modify(|standing| {
-                        standing.ready = true;
-                        standing.in_force = in_force;
-                    });
+                    ready.send_replace(true);
+                    // One says so once: there is room for all there are.
+                    let _ = readied.try_send((number, in_force));
                 }
                 ToControl::TableApplied { revision } => {
-                    self.standing
-                        .send_modify(|standing| standing.table_revision = revision);
+                    self.note(number, |worker| worker.table_revision = revision);
                 }
                 ToControl::NeedArtifact { name } => Arc::clone(home).artifact_needed(name),
                 ToControl::Counts(piece) => counts.keep(piece),
                 ToControl::Report(report) => {
                     let report = counts.complete(report);
                     let (instances, resident_modules) = (report.instances, report.resident_modules);
-                    home.reported(report);
-                    self.standing.send_modify(|standing| {
-                        standing.instances = instances;
-                        standing.resident_modules = resident_modules;
-                        standing.reports += 1;
+                    let serves = self.serves(number);
+                    home.reported(report, serves);
+                    self.note(number, |worker| {
+                        (worker.instances, worker.resident_modules) = (instances, resident_modules);
                     });
+                    if serves {
+                        self.standing.send_modify(|standing| standing.reports += 1);
+                    }
                 }
                 ToControl::Lines(lines) => home.lines(lines),
             }
         }
+    }
+}
+
+/// Why the worker that served is no more.
+fn say_why(outcome: &Result<std::process::ExitStatus, WorkerFailure>) {
+    match outcome {
+        Ok(status) if status.signal() == Some(Signal::SYS.as_raw()) => tracing::error!(
+            %status,
+            "the worker asked the kernel for something that is not on its list; replacing it. The kernel's \
+             audit log has the number of the system call (type=1326); worker.confinement = \"log\" lets it through"
+        ),
+        Ok(status) => tracing::error!(%status, "the worker died; replacing it"),
+        Err(error) => tracing::error!(
+            error = logging::chain(error),
+            "the worker failed; replacing it"
+        ),
     }
 }
 
@@ -530,7 +756,7 @@ mod tests {
             (1, Vec::new())
         }
         fn artifact_needed(self: Arc<Self>, _name: ArtifactName) {}
-        fn reported(&self, _report: WorkerReport) {}
+        fn reported(&self, _report: WorkerReport, _serves: bool) {}
         fn sign(&self, _request: &SignRequest) -> Option<Vec<u8>> {
             None
         }
@@ -547,6 +773,7 @@ mod tests {
     fn start() -> WorkerStart {
         WorkerStart {
             shape: EngineShape::fit(1, 64 << 20, 1 << 47, false).unwrap(),
+            follows: false,
             threads: 1,
             listeners_per_thread: 1,
             connections_max: 1,
@@ -592,7 +819,7 @@ mod tests {
         supervisor.start_max = Duration::from_millis(50);
         let mut standing = supervisor.standing.subscribe();
         let stop = CancellationToken::new();
-        let running = supervisor.run(Arc::new(Nobody), stop.clone());
+        let running = supervisor.run(Arc::new(Nobody), false, stop.clone());
         let replaced = async {
             let twice = standing.wait_for(|standing| standing.restarts == 2);
             let in_time = tokio::time::timeout(Duration::from_secs(20), twice).await;

@@ -56,8 +56,8 @@ impl Home for Control {
         }
     }
 
-    fn reported(&self, report: WorkerReport) {
-        self.take_report(&report);
+    fn reported(&self, report: WorkerReport, serves: bool) {
+        self.take_report(&report, serves);
     }
 
     fn sign(&self, request: &SignRequest) -> Option<Vec<u8>> {
@@ -129,10 +129,8 @@ impl Control {
         digest: Digest,
     ) -> Result<Result<File, ArtifactError>, PlaneError> {
         let cache = Arc::clone(&self.cache);
-        // What the worker became, which is not always what it was told to become. Its first needs overtake its word that
-        // it is ready, and with it who it is.
-        self.supervisor.ready().await;
-        let user = self.supervisor.worker_user();
+        // What the worker became, which is not always what it was told to become. Its first needs overtake its word of it.
+        let user = self.supervisor.worker_user().await;
         let group = Some(user).filter(|user| *user != geteuid().as_raw());
         blocking(move || {
             let file = cache.open_verified(&name, &digest)?;

@@ -54,6 +54,8 @@ impl Control {
         precondition: Precondition,
         caller: Caller,
     ) -> Result<UploadOutcome, PlaneError> {
+        let under_way = Arc::clone(&self.uploading).try_read_owned();
+        let under_way = under_way.map_err(|_| PlaneError::HandingOver)?;
         let respond_async = upload.respond_async;
         let received = self.receive(upload, precondition).await;
         let received = received.inspect_err(|error| self.metrics.upload(UploadEnd::from(error)))?;
@@ -78,7 +80,8 @@ impl Control {
         if let Some(me) = self.me() {
             self.tracker.spawn(async move {
                 me.finish_job(job, received, ticket, precondition, caller)
-                    .await
+                    .await;
+                drop(under_way);
             });
         }
         Ok(UploadOutcome::Accepted(shown))
@@ -158,7 +161,8 @@ impl Control {
                 .public_key
         };
         let statement = parsed.verify(&kid, &views::jwk(&kid, &public_key))?;
-        let (auth, uploads) = (&self.config.auth, &self.config.uploads);
+        let config = self.config();
+        let (auth, uploads) = (&config.auth, &config.uploads);
         statement.check(&Expected {
             tenant,
             module,
@@ -187,7 +191,7 @@ impl Control {
         let mut bytes = blocking(move || blobs.begin(bytes_max))
             .await?
             .map_err(blob_error)?;
-        let duration_ms_max = u64::from(self.config.uploads.duration_ms_max);
+        let duration_ms_max = u64::from(self.config().uploads.duration_ms_max);
         let deadline = tokio::time::Instant::now() + Duration::from_millis(duration_ms_max);
         let (mut received_bytes, mut unwritten) = (0, Vec::new());
         loop {

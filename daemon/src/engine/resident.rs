@@ -194,6 +194,30 @@ impl Resident {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Asks for components before any request does, at most `most`.
+    pub fn ask_ahead(&self, most: usize) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for slot in slots.values().take(most) {
+            let mut loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(*loading, Loading::Idle)
+                && !slot.is_loaded()
+                && self.needs.send(slot.name).is_ok()
+            {
+                *loading = Loading::Asked;
+            }
+        }
+    }
+
+    /// Whether components that were asked for have not come yet.
+    #[must_use]
+    pub fn awaits(&self) -> bool {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.values().any(|slot| {
+            let loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            matches!(*loading, Loading::Asked)
+        })
+    }
+
     /// The component, loading it first where it is not in memory.
     ///
     /// # Errors

@@ -4,22 +4,25 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clients::{ClientPlace, Clients};
 use super::forwarded::Client;
+use super::leave::{FAIR_CHANCE, LAST_HANDSHAKES, Leave};
 use super::lingering::lend;
 use super::overdue::ResponseDeadline;
 use super::request_id::RequestIds;
+use super::respond::refuse;
 use super::serve::{Gateway, Peer};
 use super::spin;
 use super::tls::{Handshakes, Secured, Served};
@@ -55,18 +58,18 @@ pub struct Acceptor {
     clients: Arc<Clients>,
     handshakes: Arc<Handshakes>,
     open: Arc<AtomicU64>,
-    closing: CancellationToken,
+    leave: Leave,
     tracker: TaskTracker,
 }
 
 impl Acceptor {
-    /// `closing` ends accepting and lets connections finish the request they are at; `tracker` holds them.
+    /// `leave` ends accepting and lets connections finish; `tracker` holds them.
     #[must_use]
     pub fn new(
         gateway: Arc<Gateway>,
         settings: Settings,
         handshakes: Arc<Handshakes>,
-        closing: CancellationToken,
+        leave: Leave,
         tracker: TaskTracker,
     ) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(settings.connections_max));
@@ -77,7 +80,7 @@ impl Acceptor {
             places,
             handshakes,
             open: Arc::default(),
-            closing,
+            leave,
             tracker,
         })
     }
@@ -94,8 +97,8 @@ impl Acceptor {
         &self.handshakes
     }
 
-    /// Accepts on one socket until `closing`, which is for TLS where `secure` says so. Connections live on the thread that
-    /// calls this.
+    /// Accepts on one socket until the worker leaves, which is for TLS where `secure` says so. Connections live on the
+    /// thread that calls this. Where nobody follows, those that wait in the backlog by then are taken too.
     ///
     /// While all places are taken, one connection a socket waits for a place, accepted and unread; the others wait in
     /// the kernel's backlog.
@@ -112,33 +115,54 @@ impl Acceptor {
         let listener = TcpListener::from_std(listener)?;
         loop {
             let accepted = tokio::select! {
-                () = self.closing.cancelled() => return Ok(()),
-                accepted = self.accept_one(&listener, secure) => accepted,
+                () = self.leave.begun() => break,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client, place)) => {
-                    let Some(counted) = self.count(client) else {
-                        continue;
-                    };
-                    let this = Arc::clone(&self);
-                    let queue = Arc::clone(&queue);
-                    self.tracker.spawn(async move {
-                        this.open.fetch_add(1, Ordering::Relaxed);
-                        if secure {
-                            this.secure_connection(stream, client, queue).await;
-                        } else {
-                            this.connection(stream, client, queue).await;
-                        }
-                        this.open.fetch_sub(1, Ordering::Relaxed);
-                        drop((place, counted));
-                    });
-                }
+                Ok((stream, client)) => self.admit(stream, client, secure, &queue).await?,
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed; going on shortly");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+        if self.leave.empties_backlogs() {
+            let listener = listener.into_std()?;
+            // As many as a backlog holds at most, and with no more coming.
+            while let Ok((stream, client)) = listener.accept() {
+                stream.set_nonblocking(true)?;
+                let stream = TcpStream::from_std(stream)?;
+                self.admit(stream, client, secure, &queue).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a connection once it has its place.
+    async fn admit(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        client: SocketAddr,
+        secure: bool,
+        queue: &Arc<RunQueue>,
+    ) -> io::Result<()> {
+        let place = self.place(secure).await?;
+        let Some(counted) = self.count(client) else {
+            return Ok(());
+        };
+        let this = Arc::clone(self);
+        let queue = Arc::clone(queue);
+        self.tracker.spawn(async move {
+            this.open.fetch_add(1, Ordering::Relaxed);
+            if secure {
+                this.secure_connection(stream, client, queue).await;
+            } else {
+                this.connection(stream, client, queue).await;
+            }
+            this.open.fetch_sub(1, Ordering::Relaxed);
+            drop((place, counted));
+        });
+        Ok(())
     }
 
     /// Counts a connection with its client; `None`, and the connection is to be closed, if that has too many. Trusted
@@ -154,28 +178,25 @@ impl Acceptor {
         place.map(Some)
     }
 
-    /// A connection with its place, of which its buffers are a part.
+    /// A connection's place, of which its buffers are a part.
     ///
-    /// The place comes second: a thread that held one while nobody came would keep it from those who wait at the
+    /// It comes after the connection: a thread that held one while nobody came would keep it from those who wait at the
     /// sockets of other threads.
-    ///
-    /// # Cancel safety
-    /// Dropped while it waits for a place, it closes the connection.
-    async fn accept_one(
-        &self,
-        listener: &TcpListener,
-        secure: bool,
-    ) -> io::Result<(TcpStream, SocketAddr, Place)> {
-        let (stream, client) = listener.accept().await?;
+    async fn place(&self, secure: bool) -> io::Result<Place> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.map_err(io::Error::other)?;
-        let buffers = loop {
+        loop {
             match self.gateway.buffers().connection(secure) {
-                Some(buffers) => break buffers,
+                Some(buffers) => return Ok((place, buffers)),
                 None => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
-        };
-        Ok((stream, client, (place, buffers)))
+        }
+    }
+
+    /// Ready when the worker leaves and `chance` is over.
+    async fn left(&self, chance: Duration) {
+        self.leave.begun().await;
+        tokio::time::sleep(chance).await;
     }
 
     async fn connection(
@@ -192,7 +213,7 @@ impl Acceptor {
             looked = tokio::time::timeout(self.settings.header_read_timeout, something) => {
                 matches!(looked, Ok(Ok(1)))
             }
-            () = self.closing.cancelled() => false,
+            () = self.left(FAIR_CHANCE) => false,
         };
         if said_something {
             // Boxed, like all that only a connection in use needs: most of them are not.
@@ -215,7 +236,7 @@ impl Acceptor {
         let secured = tokio::select! {
             // Boxed: gone before the first request comes.
             secured = Box::pin(self.handshakes.secure(stream, own, find)) => secured,
-            () = self.closing.cancelled() => None,
+            () = self.left(LAST_HANDSHAKES) => None,
         };
         let Some(Secured {
             stream,
@@ -251,13 +272,30 @@ impl Acceptor {
         });
         let heads = gateway.buffers().heads();
         let (stream, lender) = lend(stream, Arc::clone(&heads));
+        let (silence, leave) = (Arc::clone(&heads), self.leave.clone());
         let service = service_fn(move |request| {
             let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
+            let leave = leave.clone();
             let id = ids.next();
             let in_request = heads.begin();
             // Boxed: hyper keeps room for it for as long as the connection lives, and most live idle.
             Box::pin(async move {
-                let response = gateway.serve(&peer, request, id).await;
+                let mut response = {
+                    let mut served =
+                        std::pin::pin!(Arc::clone(&gateway).serve(&peer, request, id.clone()));
+                    let in_time = std::future::poll_fn(|cx| match leave.is_over() {
+                        true => Poll::Ready(None),
+                        false => served.as_mut().poll(cx).map(Some),
+                    });
+                    in_time.await.unwrap_or_else(|| {
+                        gateway.refused_unrouted(Refusal::Draining);
+                        refuse(Refusal::Draining, &id)
+                    })
+                };
+                if leave.has_begun() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
                 let response = response.map(|body| body.holding(in_request));
                 Ok::<_, std::convert::Infallible>(response)
             })
@@ -273,12 +311,25 @@ impl Acceptor {
                 std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
             let served = async {
                 tokio::select! {
-                    outcome = connection.as_mut() => outcome,
-                    () = self.closing.cancelled() => {
-                        connection.as_mut().graceful_shutdown();
-                        connection.as_mut().await
-                    }
+                    outcome = connection.as_mut() => return outcome,
+                    () = self.leave.begun() => {}
                 }
+                let mut before = silence.rests_after();
+                loop {
+                    tokio::select! {
+                        outcome = connection.as_mut() => return outcome,
+                        // Requests without an answer get their refusal as the connection is looked at again.
+                        () = self.leave.over() => break,
+                        () = tokio::time::sleep(FAIR_CHANCE) => {}
+                    }
+                    let now = silence.rests_after();
+                    if now.is_some() && now == before {
+                        break;
+                    }
+                    before = now;
+                }
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().await
             };
             tokio::select! {
                 outcome = served => Some(outcome),

@@ -70,6 +70,7 @@ pub(super) struct HeadMeter {
 #[derive(Debug, Default)]
 struct State {
     requests: u32,
+    begun: u64,
     read_bytes: u64,
     charge: Option<Charge>,
 }
@@ -98,10 +99,17 @@ impl HeadMeter {
         Ok(())
     }
 
+    /// How many requests there were, where none is under way and nothing of the next has come.
+    pub(super) fn rests_after(&self) -> Option<u64> {
+        let state = self.state();
+        (state.requests == 0 && state.read_bytes == 0).then_some(state.begun)
+    }
+
     /// A head is whole.
     pub(super) fn begin(self: &Arc<Self>) -> InRequest {
         let mut state = self.state();
         state.requests += 1;
+        state.begun += 1;
         state.read_bytes = 0;
         state.charge = None;
         InRequest(Arc::clone(self))
@@ -142,6 +150,18 @@ mod tests {
         assert_eq!(buffers.used_bytes(), 64 << 10);
         drop(heads);
         assert_eq!(buffers.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_connection_rests_between_requests_and_not_amid_a_head() {
+        let heads = Buffers::new(100_000, 64 << 10).heads();
+        assert_eq!(heads.rests_after(), Some(0));
+        heads.read(10).unwrap();
+        assert_eq!(heads.rests_after(), None);
+        let request = heads.begin();
+        assert_eq!(heads.rests_after(), None);
+        drop(request);
+        assert_eq!(heads.rests_after(), Some(1));
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl World {
 }
 
 /// From control to a worker.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToWorker {
     /// First and once; the frame carries the folder of artifacts, the flight record, then the listening sockets, one
     /// thread's worth after another.
@@ -71,12 +71,20 @@ pub enum ToWorker {
     /// Answer with a [`ToControl::Report`] now.
     Report,
     /// Accept no more, finish what runs, then end.
-    Drain,
+    Drain {
+        /// Whether nobody accepts on the same sockets hereafter: what waits in their backlogs is then taken first.
+        last: bool,
+    },
 }
 
 /// From a worker to control.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToControl {
+    /// Running as this user from here on; who hands it files may have to know.
+    Became {
+        /// Its number.
+        user: u32,
+    },
     /// Accepting connections, confined so.
     Ready(InForce),
     /// The table of this revision is served from now on.
@@ -98,10 +106,12 @@ pub enum ToControl {
 }
 
 /// All that a worker must know before its first request.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStart {
     /// How instances lie in memory.
     pub shape: EngineShape,
+    /// Whether another worker accepts on the same sockets meanwhile: then there is time to load components beforehand.
+    pub follows: bool,
     /// Threads that own connections and guests.
     pub threads: u32,
     /// How it is to confine itself before it accepts.

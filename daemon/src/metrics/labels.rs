@@ -130,7 +130,9 @@ impl From<&PlaneError> for UploadEnd {
             | E::HostTaken { .. }
             | E::HostNotAllowed { .. }
             | E::ModuleInUse { .. }
-            | E::TenantSuspended { .. } => Self::NotAllowed,
+            | E::TenantSuspended { .. }
+            | E::ConfigurationRefused { .. }
+            | E::UpgradeFailed { .. } => Self::NotAllowed,
             E::StatementMissing
             | E::StatementMalformed { .. }
             | E::StatementAlgorithm { .. }
@@ -151,7 +153,9 @@ impl From<&PlaneError> for UploadEnd {
             | E::ComponentTooComplex { .. }
             | E::DoesNotCompile { .. } => Self::Component,
             E::CompileTooCostly { .. } => Self::TooCostly,
-            E::UploadsBusy { .. } | E::CompileQueueFull { .. } | E::Draining => Self::Busy,
+            E::UploadsBusy { .. } | E::CompileQueueFull { .. } | E::HandingOver | E::Draining => {
+                Self::Busy
+            }
             E::StoreUnavailable
             | E::OutcomeUnknown
             | E::StateFull { .. }

@@ -88,6 +88,16 @@ impl Metrics {
         self.lock().report(report, known, now);
     }
 
+    /// A report of a worker that was relieved: what it did counts, what lives is the other's to say.
+    pub fn report_of_relieved(
+        &self,
+        report: &WorkerReport,
+        known: impl Fn(&str) -> bool,
+        now: SystemTime,
+    ) {
+        self.lock().report_of_relieved(report, known, now);
+    }
+
     /// There is no worker: what is alive now is nothing.
     pub fn worker_gone(&self) {
         self.worker.forget();

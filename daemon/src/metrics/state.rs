@@ -107,7 +107,7 @@ pub(super) struct Tenant {
 }
 
 /// As of the worker's last report.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WorkerLive {
     pub(super) instances: u64,
     pub(super) resting_instances: u64,
@@ -250,6 +250,31 @@ impl State {
             self.load_durations.observe(Duration::from_micros(*us));
         }
         self.last_report = Some(now);
+    }
+
+    /// The same of a worker beside the one that serves: what lives stays as it was.
+    pub(super) fn report_of_relieved(
+        &mut self,
+        report: &WorkerReport,
+        known: impl Fn(&str) -> bool,
+        now: SystemTime,
+    ) {
+        let living = self
+            .tenants
+            .iter()
+            .map(|(name, tenant)| (name.clone(), tenant.live))
+            .collect::<Vec<_>>();
+        let (others, worker, last_report) = (self.other_live, self.worker, self.last_report);
+        let handshakes = self.tls.under_way();
+        self.report(report, known, now);
+        self.nothing_lives();
+        for (name, live) in living {
+            if let Some(tenant) = self.tenants.get_mut(&name) {
+                tenant.live = live;
+            }
+        }
+        (self.other_live, self.worker, self.last_report) = (others, worker, last_report);
+        self.tls.set_under_way(handshakes);
     }
 
     pub(super) fn pressure(&mut self, step: PressureStep, available_percent: u32) {

@@ -62,6 +62,14 @@ impl TlsFigures {
         unknown.saturating_add(more)
     }
 
+    pub(super) fn under_way(&self) -> u64 {
+        self.under_way
+    }
+
+    pub(super) fn set_under_way(&mut self, handshakes: u64) {
+        self.under_way = handshakes;
+    }
+
     pub(super) fn worker_gone(&mut self) {
         self.under_way = 0;
     }

@@ -256,6 +256,30 @@ fn numbers_are_added_and_values_swapped_without_a_gap() {
 }
 
 #[test]
+fn two_processes_that_write_in_turn_count_the_same() {
+    let store = Store::new();
+    let other = Storage::at(store.dir.path().join("kept"));
+    let allowed = Allowance {
+        keys_max: 2,
+        ..ROOMY
+    };
+    let write_there = |op| {
+        let (sender, done) = mpsc::channel();
+        let tell = move |outcome| sender.send(outcome).unwrap();
+        other.write("acme", "default", op, allowed, Box::new(tell));
+        done.recv().unwrap()
+    };
+    store.write(set(&[("a", "1")])).unwrap();
+    write_there(set(&[("b", "2")])).unwrap();
+    let refused = store.write_as("acme", set(&[("c", "3")]), allowed);
+    assert!(matches!(refused, Err(Fault::Refused(_))), "{refused:?}");
+    store.write(StoreOp::Delete(vec!["a".to_owned()])).unwrap();
+    write_there(set(&[("c", "3")])).unwrap();
+    let kept = other.kept("acme").unwrap();
+    assert_eq!((kept.keys, kept.bytes), (2, 4));
+}
+
+#[test]
 fn a_thousand_increments_from_many_threads_lose_none() {
     let store = Store::new();
     std::thread::scope(|scope| {

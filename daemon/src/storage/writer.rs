@@ -43,14 +43,22 @@ pub(super) struct Writer {
     connection: Connection,
     /// As of the last commit.
     used: Arc<Mutex<Used>>,
+    /// Changes when another connection commits (`PRAGMA data_version`).
+    seen: i64,
 }
 
 impl Writer {
     pub(super) fn open(path: &Path, used: Arc<Mutex<Used>>) -> Result<Self, OpenError> {
         let connection = open_to_write(path)?;
+        // Before the look itself: what is committed between the two is then looked at again.
+        let seen = data_version(&connection)?;
         let kept = read_used(&connection)?;
         *used.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-        Ok(Self { connection, used })
+        Ok(Self {
+            connection,
+            used,
+            seen,
+        })
     }
 
     /// Works until nobody can ask for anything any more.
@@ -104,6 +112,12 @@ impl Writer {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // While a node is upgraded, the process before or after this one writes too. Looked at here, where nobody else can.
+        let seen = data_version(&transaction)?;
+        if seen != self.seen {
+            *used.lock().unwrap_or_else(PoisonError::into_inner) = read_used(&transaction)?;
+            self.seen = seen;
+        }
         let mut outcomes = Vec::with_capacity(group.len());
         for job in group {
             outcomes.push(match job {
@@ -160,6 +174,10 @@ impl Writer {
 fn of(used: &Mutex<Used>, tenant: &str) -> Kept {
     let used = used.lock().unwrap_or_else(PoisonError::into_inner);
     used.get(tenant).copied().unwrap_or_default()
+}
+
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA data_version", [], |row| row.get(0))
 }
 
 fn read_used(connection: &Connection) -> rusqlite::Result<Used> {

@@ -14,15 +14,15 @@ use std::process::ExitCode;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use wasmtime::Engine;
 
 use crate::confine::{self, ConfineError, FilterState, InForce, Strictness};
 use crate::engine::{Resident, ResidentBounds, Resting, Ticker, runtime_config};
 use crate::gateway::{
-    Acceptor, Buffers, Compute, Gateway, GatewayParts, Handshakes, LineSender, Settings,
+    Acceptor, Buffers, Compute, Gateway, GatewayParts, Handshakes, Leave, LineSender, Settings,
     TableBuilder, TlsError, TlsSettings, TrustedProxies,
 };
 use crate::host::{ClockResolution, Services, Trust, linker};
@@ -37,6 +37,12 @@ use crate::startup_code::StartupCode;
 
 /// How often figures are sent without being asked for.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// After the drain time, for refusals of what was still under way to reach their clients.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Components that a worker loads before it accepts, where another one still does, and the longest time that it takes for
+/// them: with all that come in at once waiting for loads, those who wait too long would be refused.
+const AHEAD_MAX: usize = 64;
+const AHEAD_TIME_MAX: Duration = Duration::from_secs(2);
 /// Tasks polled between two looks at sockets and timers. tokio's default of 61 would let guests that compute hold
 /// back everybody else on the thread for as many ticks.
 const EVENT_INTERVAL: u32 = 8;
@@ -122,7 +128,7 @@ async fn run() -> Result<(), WorkerError> {
     };
     let resident = Arc::new(Resident::new(engine, linker, needs_sender, bounds));
     let (lines_sender, lines) = LineSender::channel();
-    let closing = CancellationToken::new();
+    let leave = Leave::default();
     let tracker = TaskTracker::new();
     let clock = Arc::<VirtualClock>::default();
     let threads = usize::try_from(start.threads).unwrap_or(1);
@@ -165,7 +171,7 @@ async fn run() -> Result<(), WorkerError> {
         Arc::clone(&gateway),
         settings(&start),
         handshakes,
-        closing.clone(),
+        leave.clone(),
         tracker.clone(),
     );
     let (outgoing, queue) = mpsc::channel(1024);
@@ -176,7 +182,8 @@ async fn run() -> Result<(), WorkerError> {
         resting,
         gateway,
         acceptor,
-        closing,
+        leave,
+        tracker,
         outgoing,
         clock,
         record,
@@ -186,16 +193,6 @@ async fn run() -> Result<(), WorkerError> {
     let outcome = worker
         .follow(&mut reader, &start, sockets, tls, startup_code.ok())
         .await;
-    worker.closing.cancel();
-    tracker.close();
-    let drained =
-        tokio::time::timeout(Duration::from_millis(start.drain_ms_max), tracker.wait()).await;
-    if drained.is_err() {
-        tracing::warn!(
-            connections = worker.acceptor.open(),
-            "the drain time is over; ending what still runs"
-        );
-    }
     drop(worker);
     // What is still queued goes out; a control that is gone needs none of it.
     let _ = tokio::time::timeout(Duration::from_secs(1), sending).await;
@@ -207,7 +204,8 @@ struct Worker {
     resting: Arc<Resting>,
     gateway: Arc<Gateway>,
     acceptor: Arc<Acceptor>,
-    closing: CancellationToken,
+    leave: Leave,
+    tracker: TaskTracker,
     outgoing: mpsc::Sender<ToControl>,
     clock: Arc<VirtualClock>,
     record: FlightRecord,
@@ -216,7 +214,8 @@ struct Worker {
 }
 
 impl Worker {
-    /// Does what control says until it says drain or goes away.
+    /// Does what control says until it says drain or goes away, and then until all that was accepted is done or the drain
+    /// time is over: what drains still needs artifacts, and its requests still count.
     async fn follow(
         &self,
         reader: &mut LinkReader,
@@ -234,6 +233,10 @@ impl Worker {
         // Of a table that comes in pieces: whether it is whole, and its changes so far.
         let mut coming = (false, Vec::new());
         let mut sockets = Some(sockets);
+        let mut begin_at = None;
+        let loaded = Arc::new(Notify::new());
+        let user = self.in_force.user;
+        self.send(ToControl::Became { user }).await;
         let mut report_at = tokio::time::interval(REPORT_EVERY);
         report_at.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (messages_sender, mut messages) = mpsc::channel(64);
@@ -247,9 +250,52 @@ impl Worker {
             }
         };
         tokio::pin!(receive);
+        let drain_max = Duration::from_millis(start.drain_ms_max);
+        let mut drain_until = None;
+        let mut outcome = Ok(());
         loop {
+            let overdue = async {
+                match drain_until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            if sockets.is_some()
+                && begin_at
+                    .is_some_and(|at| tokio::time::Instant::now() >= at || !self.resident.awaits())
+                && let Some(sockets) = sockets.take()
+            {
+                begin_at = None;
+                let in_force = self.start_threads(start, sockets)?;
+                self.send(ToControl::Ready(in_force)).await;
+                if let Some(code) = startup_code.take()
+                    && let Err(error) = code.give_back()
+                {
+                    tracing::debug!(%error, "the code of the start stays in memory");
+                }
+            }
+            let begin = async {
+                match begin_at {
+                    Some(at) => tokio::select! {
+                        () = tokio::time::sleep_until(at) => {}
+                        () = loaded.notified() => {}
+                    },
+                    None => std::future::pending().await,
+                }
+            };
             let message = tokio::select! {
                 () = &mut receive => continue,
+                () = begin => continue,
+                () = self.tracker.wait(), if drain_until.is_some() => break,
+                () = overdue => {
+                    tracing::warn!(
+                        connections = self.acceptor.open(),
+                        "the drain time is over; ending what still runs"
+                    );
+                    self.leave.end();
+                    let _ = tokio::time::timeout(LAST_WORDS, self.tracker.wait()).await;
+                    break;
+                }
                 Some(message) = messages.recv() => message,
                 _ = report_at.tick() => {
                     self.resident.second_passed();
@@ -281,16 +327,16 @@ impl Worker {
                     if builder.take_frees() {
                         self.resident.forget_unrouted();
                     }
-                    if let Some(sockets) = sockets.take() {
-                        let in_force = self.start_threads(start, sockets)?;
-                        self.send(ToControl::Ready(in_force)).await;
+                    if sockets.is_some() && begin_at.is_none() {
+                        let now = tokio::time::Instant::now();
+                        begin_at = Some(if start.follows {
+                            self.resident.ask_ahead(AHEAD_MAX);
+                            now + AHEAD_TIME_MAX
+                        } else {
+                            now
+                        });
                     }
                     self.send(ToControl::TableApplied { revision }).await;
-                    if let Some(code) = startup_code.take()
-                        && let Err(error) = code.give_back()
-                    {
-                        tracing::debug!(%error, "the code of the start stays in memory");
-                    }
                 }
                 Ok((ToWorker::Artifact { name, refused }, mut files)) => {
                     let file = match (files.pop(), refused) {
@@ -299,11 +345,12 @@ impl Worker {
                             Err(why.unwrap_or_else(|| "control sent no file".to_owned()))
                         }
                     };
-                    let resident = Arc::clone(&self.resident);
+                    let (resident, loaded) = (Arc::clone(&self.resident), Arc::clone(&loaded));
                     tokio::task::spawn_blocking(move || {
                         if let Err(error) = resident.arrived(name, file) {
                             tracing::warn!(error, "a component could not be loaded");
                         }
+                        loaded.notify_one();
                     });
                 }
                 Ok((
@@ -329,11 +376,38 @@ impl Worker {
                     );
                     self.report(report).await;
                 }
-                Ok((ToWorker::Drain, _)) | Err(FrameError::Closed) => return Ok(()),
-                Ok((ToWorker::Start(_), _)) => return Err(WorkerError::NoStart),
-                Err(error) => return Err(error.into()),
+                told_to_end => {
+                    let last = match told_to_end {
+                        Ok((ToWorker::Drain { last }, _)) => last,
+                        // Control is gone. Where others have its sockets, they serve what waits there.
+                        Err(FrameError::Closed) => false,
+                        Ok(_) => {
+                            outcome = Err(WorkerError::NoStart);
+                            false
+                        }
+                        Err(error) => {
+                            outcome = Err(error.into());
+                            false
+                        }
+                    };
+                    drain_until.get_or_insert_with(|| tokio::time::Instant::now() + drain_max);
+                    self.leave.begin(last);
+                    self.tracker.close();
+                }
             }
         }
+        // The last requests count as well.
+        let last = report::since_last(
+            &builder,
+            &self.gateway,
+            &self.acceptor,
+            &self.resident,
+            &self.resting,
+        );
+        if let Some(report) = last {
+            self.report(report).await;
+        }
+        outcome
     }
 
     async fn report(&self, report: WorkerReport) {
@@ -367,7 +441,10 @@ impl Worker {
                 .by_ref()
                 .take(per_thread)
                 .enumerate()
-                .map(|(index, listener)| (listener, index + tls_per_thread >= per_thread))
+                .map(|(index, listener)| {
+                    let secure = index + tls_per_thread >= per_thread;
+                    (listener, secure, self.tracker.token())
+                })
                 .collect();
             let acceptor = Arc::clone(&self.acceptor);
             let clock = Arc::clone(&self.clock);
@@ -393,11 +470,12 @@ impl Worker {
 
 /// Owns some sockets, their connections and the guests that these reach, until the process ends.
 ///
-/// With each socket comes whether it is for TLS. Waits at `have_loops` with its event loop made, and at `may_accept` before it accepts.
+/// With each socket comes whether it is for TLS, and what tells those who wait for the worker's end that it is accepted on.
+/// Waits at `have_loops` with its event loop made, and at `may_accept` before it accepts.
 fn serve_on_this_thread(
     acceptor: &Arc<Acceptor>,
     clock: Arc<VirtualClock>,
-    listeners: Vec<(TcpListener, bool)>,
+    listeners: Vec<(TcpListener, bool, TaskTrackerToken)>,
     have_loops: &Barrier,
     may_accept: &Barrier,
 ) {
@@ -414,13 +492,14 @@ fn serve_on_this_thread(
     let queue = RunQueue::new(clock, Instant::now());
     runtime.block_on(async {
         tokio::spawn(Arc::clone(&queue).dispatch());
-        for (listener, secure) in listeners {
+        for (listener, secure, accepting) in listeners {
             let acceptor = Arc::clone(acceptor);
             let queue = Arc::clone(&queue);
             tokio::spawn(async move {
                 if let Err(error) = acceptor.accept(listener, secure, queue).await {
                     tracing::error!(%error, "a listening socket cannot be used");
                 }
+                drop(accepting);
             });
         }
         // Connections finish on this thread while the worker drains; the process ends it.

@@ -26,6 +26,14 @@ pub struct Inherited {
     pub admin_tcp: Vec<TcpListener>,
     /// For the admin API.
     pub admin_unix: Vec<UnixListener>,
+    /// Those that the process before this one opened, where this one takes over: for guests,
+    pub(in crate::control) http_before: Vec<TcpListener>,
+    /// for guests over TLS,
+    pub(in crate::control) https_before: Vec<TcpListener>,
+    /// for the admin API where the configuration has it listen,
+    pub(in crate::control) admin_tcp_before: Option<TcpListener>,
+    /// and on its Unix socket.
+    pub(in crate::control) admin_unix_before: Option<UnixListener>,
 }
 
 /// What was passed cannot be used.

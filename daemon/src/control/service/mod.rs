@@ -13,14 +13,16 @@ mod reports;
 
 use std::time::Duration;
 
+use super::upgrade::Predecessor;
+
 pub use credentials::Credentials;
 pub use inherited::{Inherited, InheritedError};
 pub use notify::Notifier;
-pub(super) use pulse::{Beat, Pulse};
+pub(super) use pulse::Pulse;
 pub(super) use reports::report;
 
 /// What came from whoever started this process.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Service {
     /// Who is told how it goes.
     pub notifier: Option<Notifier>,
@@ -28,6 +30,8 @@ pub struct Service {
     pub watchdog: Option<Duration>,
     /// Sockets that were opened beforehand.
     pub inherited: Inherited,
+    /// The process whose place this one takes.
+    pub predecessor: Option<Predecessor>,
 }
 
 impl Service {
@@ -40,6 +44,7 @@ impl Service {
             notifier: Notifier::from_environment(),
             watchdog: notify::watchdog(),
             inherited: Inherited::from_environment()?,
+            predecessor: None,
         })
     }
 }

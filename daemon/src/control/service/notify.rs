@@ -63,6 +63,25 @@ impl Notifier {
         self.send(&format!("READY=1\n{}", status_line(status)));
     }
 
+    /// The node begins to change; over with the next readiness.
+    pub fn reloading(&self, status: &str) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+        let monotonic_us = seconds
+            .saturating_mul(1_000_000)
+            .saturating_add(nanos / 1000);
+        let status = status_line(status);
+        self.send(&format!(
+            "RELOADING=1\nMONOTONIC_USEC={monotonic_us}\n{status}"
+        ));
+    }
+
+    /// Another process is the node from here on, and says so itself.
+    pub fn main_is(&self, pid: u32) {
+        self.send(&format!("MAINPID={pid}\n"));
+    }
+
     /// How it goes, in words for people.
     pub fn status(&self, status: &str) {
         self.send(&status_line(status));
@@ -143,11 +162,21 @@ mod tests {
             notifier.ready("serving");
             notifier.alive();
             notifier.stopping("draining", Duration::from_millis(1500));
+            notifier.main_is(7);
+            notifier.reloading("reading");
             assert_eq!(read(&manager), "READY=1\nSTATUS=serving\n");
             assert_eq!(read(&manager), "WATCHDOG=1\n");
             assert_eq!(
                 read(&manager),
                 "STOPPING=1\nEXTEND_TIMEOUT_USEC=1500000\nSTATUS=draining\n"
+            );
+            assert_eq!(read(&manager), "MAINPID=7\n");
+            let reloading = read(&manager);
+            let at = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+            let at = at.and_then(|rest| rest.strip_suffix("\nSTATUS=reading\n"));
+            assert!(
+                at.is_some_and(|us| us.parse::<u64>().is_ok_and(|us| us > 0)),
+                "{reloading}"
             );
         }
     }

@@ -100,6 +100,21 @@ impl ControlPlane for MemoryPlane {
         ))
     }
 
+    async fn reload(&self, _: &Caller) -> Result<Reloaded> {
+        Ok(Reloaded {
+            changed: Vec::new(),
+            worker_replaced: false,
+        })
+    }
+
+    async fn upgrade(&self, _: &Caller) -> Result<Upgraded> {
+        Ok(Upgraded {
+            version_before: "0.0.0".to_owned(),
+            version: "0.0.1".to_owned(),
+            pid: 2,
+        })
+    }
+
     async fn audit(&self, request: PageRequest) -> Result<Page<AuditEntry>> {
         self.lock().audit(&request)
     }

@@ -116,6 +116,7 @@ impl State {
         NodeStatus {
             node: crate::support::NODE.to_owned(),
             version: "0.0.0".to_owned(),
+            pid: 1,
             wasmtime: "none".to_owned(),
             state: NodeState::Serving,
             uptime_s: 1,
