@@ -213,6 +213,9 @@ pub enum PlaneError {
     #[error("compiling was stopped at its {what} limit of {limit}")]
     CompileTooCostly { what: &'static str, limit: String },
 
+    /// Another backup is being taken.
+    #[error("a backup is being taken already; a node takes one at a time")]
+    BackupBusy { retry_after_s: u64 },
     /// The node is draining.
     #[error("the node is draining and takes no changes")]
     Draining,

@@ -4,6 +4,7 @@
 //! [`plane::ControlPlane`] to do the work. It never names wasmtime or the store: both ends of the contract, server
 //! and client, build and test without them.
 
+pub mod archive;
 pub mod auth;
 pub mod cli;
 pub mod client;

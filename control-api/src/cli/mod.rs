@@ -5,6 +5,7 @@
 //! key unless that is what was asked for.
 
 mod audit;
+mod backup;
 mod certificate;
 mod context;
 mod deploy;
@@ -105,6 +106,8 @@ enum Command {
     Node(node::Command),
     /// Who changed what, newest first
     Audit(audit::Arguments),
+    /// Take the whole node as one archive while it serves, or verify one; `littorald restore` puts it on a box
+    Backup(backup::Arguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -180,6 +183,7 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Logs(arguments) => logs::run(context, arguments).await,
         Command::Status => status::run(context).await,
         Command::Node(command) => node::run(context, command).await,
+        Command::Backup(arguments) => backup::run(context, arguments).await,
         Command::Audit(arguments) => audit::run(context, arguments).await,
         // `run` has done these.
         Command::Keygen(_)

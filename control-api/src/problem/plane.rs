@@ -94,6 +94,7 @@ impl From<&PlaneError> for Answer {
             E::DoesNotCompile { .. } => answer(Kind::DoesNotCompile),
             E::CompileTooCostly { .. } => answer(Kind::CompileTooCostly),
 
+            E::BackupBusy { retry_after_s } => answer(Kind::BackupBusy).retry_after(*retry_after_s),
             E::Draining => answer(Kind::Draining).retry_after(RETRY_AFTER_RESTART_S),
             E::StoreUnavailable => {
                 answer(Kind::StoreUnavailable).retry_after(RETRY_AFTER_RESTART_S)

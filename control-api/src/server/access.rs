@@ -37,6 +37,8 @@ requirements! { Greet ReadNode AdminNode ReadSettings ReadWork Deploy AdminTenan
 /// The caller may do `N` to the node.
 #[derive(Debug)]
 pub(super) struct NodeAccess<N> {
+    /// Who asks, for the audit log.
+    pub(super) caller: Caller,
     need: PhantomData<N>,
 }
 
@@ -44,9 +46,12 @@ impl<N: Requirement> FromRequestParts<Api> for NodeAccess<N> {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Fault> {
-        let (principal, _) = authenticate(parts, api).await?;
+        let (principal, context) = authenticate(parts, api).await?;
         principal.may(N::NEED)?;
-        Ok(Self { need: PhantomData })
+        Ok(Self {
+            caller: caller(&principal, &context),
+            need: PhantomData,
+        })
     }
 }
 
@@ -71,13 +76,17 @@ impl<N: Requirement> FromRequestParts<Api> for TenantAccess<N> {
         principal.may_on(N::NEED, &tenant)?;
         Ok(Self {
             tenant,
-            caller: Caller {
-                who: principal.who(),
-                request_id: context.id.as_str().to_owned(),
-            },
+            caller: caller(&principal, &context),
             expires_at: principal.expires_at,
             need: PhantomData,
         })
+    }
+}
+
+fn caller(principal: &Principal, context: &RequestContext) -> Caller {
+    Caller {
+        who: principal.who(),
+        request_id: context.id.as_str().to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! its end even where the client hangs up. Never decides anything that the plane should.
 
 mod access;
+mod backup;
 mod certificates;
 mod conditions;
 mod connection;
@@ -162,6 +163,7 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(node::greet))
         .routes(routes!(node::status))
         .routes(routes!(node::audit))
+        .routes(routes!(backup::take))
         .routes(routes!(tenants::list))
         .routes(routes!(tenants::show, tenants::put, tenants::delete))
         .routes(routes!(tenants::usage))

@@ -2,6 +2,7 @@
 //!
 //! Views are not stored and not acted on: records live in the daemon's store, domain types in its control room.
 
+mod backup;
 mod certificate;
 mod grants;
 mod instances;
@@ -13,6 +14,7 @@ mod stores;
 mod tenant;
 mod variable;
 
+pub use backup::*;
 pub use certificate::*;
 pub use grants::*;
 pub use instances::*;

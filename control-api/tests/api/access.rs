@@ -21,6 +21,7 @@ const ACCESS: &[(&str, &[&str])] = &[
     ("get_node", WORK),
     ("get_status", NODE_READ),
     ("list_audit", NODE_READ),
+    ("take_backup", ADMIN),
     ("list_tenants", NODE_READ),
     ("get_tenant", SETTINGS),
     ("put_tenant", ADMIN),

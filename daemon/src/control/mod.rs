@@ -5,6 +5,7 @@
 //! certificates. Never runs
 //! or compiles a guest.
 
+pub mod backup;
 mod ballast;
 pub(crate) mod capacity;
 mod change;
@@ -45,7 +46,7 @@ use std::time::{Duration, Instant};
 use control_api::error::PlaneError;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::artifact::cache::ArtifactCache;
@@ -117,6 +118,7 @@ pub struct Control {
     /// What secrets among variables are sealed in.
     secrets: Vault,
     collect: Notify,
+    backups: Arc<Semaphore>,
     tracker: TaskTracker,
 }
 

@@ -14,7 +14,7 @@ use control_api::server::{
 use control_api::view::NodeState;
 use edge_config::{Config, HTTP_SOCKETS_MAX, TlsVersion};
 use rustix::fs::{Mode, OFlags, open};
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +30,7 @@ use super::service::{Inherited, Notifier, Pulse, Service, report};
 use super::sockets::{ListenError, Listeners};
 use super::supervise::{Backoff, DRAIN_GRACE, Supervisor};
 use super::tls::{self, Keyring, unlock};
-use super::{Control, plane, variables};
+use super::{Control, backup, plane, variables};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
@@ -46,7 +46,7 @@ use crate::store::blobs::{BlobError, Blobs};
 use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions, Transaction};
 
 /// Bytes that stay free on the disk whatever is uploaded.
-const DISK_RESERVE_BYTES: u64 = 64 << 20;
+pub(super) const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// Most artifacts on disk.
 const ARTIFACTS_MAX: usize = 100_000;
 /// Most bytes of artifacts on disk; unreferenced ones go first, and what is missing is compiled again.
@@ -74,6 +74,15 @@ pub enum NodeError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// A restore was interrupted.
+    #[error(
+        "a restore into {} did not come to its end: repeat it (`littorald restore`), or empty the directory",
+        dir.display()
+    )]
+    HalfRestored {
+        /// The data directory.
+        dir: PathBuf,
     },
     /// The store does not open.
     #[error("the store does not open")]
@@ -170,6 +179,9 @@ impl Node {
         } = service;
         let data = config.node.data_dir.clone();
         make_private_dir(&data)?;
+        if backup::is_unfinished(&data) {
+            return Err(NodeError::HalfRestored { dir: data });
+        }
         let ballast = Ballast::in_folder(&data);
         ballast.give_back_if_full();
         let opened = open_store(&config, data.join("store")).await?;
@@ -284,6 +296,7 @@ impl Node {
             storage: Storage::at(data.join("storage")),
             secrets,
             collect: Notify::new(),
+            backups: Arc::new(Semaphore::new(backup::BACKUPS_AT_ONCE)),
             tracker: TaskTracker::new(),
             config,
         });

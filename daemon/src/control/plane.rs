@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use control_api::error::PlaneError;
-use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
+use control_api::plane::{
+    BackupStream, Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome,
+};
 use control_api::view::{
-    AuditEntry, Certificate, CertificateWrite, Grants, InstanceUse, Job, Module, ModuleVersion,
-    NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised,
-    Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage, Variable,
-    VariableWrite, Written,
+    AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, InstanceUse, Job, Module,
+    ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey,
+    Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage,
+    Variable, VariableWrite, Written,
 };
 use edge_config::{
     CertificateName, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId,
@@ -97,6 +99,10 @@ impl ControlPlane for Control {
 
     async fn audit(&self, page: PageRequest) -> Result<Page<AuditEntry>, PlaneError> {
         self.audit_page(page).await
+    }
+
+    async fn backup(&self, write: BackupWrite, caller: Caller) -> Result<BackupStream, PlaneError> {
+        self.take_backup(write, &caller).await
     }
 
     async fn tenants(&self, page: PageRequest) -> Result<Page<Tenant>, PlaneError> {

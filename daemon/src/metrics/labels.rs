@@ -151,7 +151,10 @@ impl From<&PlaneError> for UploadEnd {
             | E::ComponentTooComplex { .. }
             | E::DoesNotCompile { .. } => Self::Component,
             E::CompileTooCostly { .. } => Self::TooCostly,
-            E::UploadsBusy { .. } | E::CompileQueueFull { .. } | E::Draining => Self::Busy,
+            E::UploadsBusy { .. }
+            | E::CompileQueueFull { .. }
+            | E::BackupBusy { .. }
+            | E::Draining => Self::Busy,
             E::StoreUnavailable
             | E::OutcomeUnknown
             | E::StateFull { .. }
