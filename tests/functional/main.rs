@@ -8,6 +8,7 @@
 )]
 
 mod admin_tls;
+mod backup;
 mod bodies;
 mod capacity;
 mod command_line;
