@@ -13,10 +13,10 @@ use futures_util::Stream;
 
 use crate::error::PlaneError;
 use crate::view::{
-    AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, InstanceUse, Job, LogLine,
-    Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk,
-    PublisherKey, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite,
-    UploadDryRun, Usage, Variable, VariableWrite, Written,
+    AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, Holding, InstanceUse, Job,
+    LogLine, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition,
+    PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant,
+    TenantWrite, UploadDryRun, Usage, Variable, VariableWrite, Written,
 };
 
 /// Who asks for a change, for the audit log.
@@ -104,6 +104,9 @@ pub trait ControlPlane: Send + Sync + 'static {
     async fn tenants(&self, page: PageRequest) -> Result<Page<Tenant>, PlaneError>;
     /// One tenant.
     async fn tenant(&self, tenant: &TenantName) -> Result<Revised<Tenant>, PlaneError>;
+
+    /// Tenants with all they have, in order of name. A page may have fewer than were asked for, where they have a lot.
+    async fn holdings(&self, page: PageRequest) -> Result<Page<Holding>, PlaneError>;
     /// Creates or replaces a tenant's settings.
     async fn put_tenant(
         &self,

@@ -103,6 +103,11 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
     }
 }
 
+/// The same, with what is wrong as a text.
+pub(super) fn read_public(path: &Path) -> Result<PublicJwk, String> {
+    read(path).map_err(|failure| failure.chain())
+}
+
 /// The public key in a file: a JWK, or the public half of a private key.
 fn read(path: &Path) -> Result<PublicJwk, Failure> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Failure::Local {

@@ -4,6 +4,7 @@
 //! exit code, and people on standard error. Every operation of the API has a command. Never prints a token or a private
 //! key unless that is what was asked for.
 
+mod apply;
 mod audit;
 mod backup;
 mod certificate;
@@ -106,6 +107,10 @@ enum Command {
     Node(node::Command),
     /// Who changed what, newest first
     Audit(audit::Arguments),
+    /// Make a node have what files say: tenants, keys, modules, variables, routes
+    Apply(apply::Arguments),
+    /// Say what `apply` would do, and change nothing
+    Diff(apply::Files),
     /// Take the whole node as one archive while it serves, or verify one; `littorald restore` puts it on a box
     Backup(backup::Arguments),
     /// Print completions for a shell
@@ -183,6 +188,8 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Logs(arguments) => logs::run(context, arguments).await,
         Command::Status => status::run(context).await,
         Command::Node(command) => node::run(context, command).await,
+        Command::Apply(arguments) => apply::run(context, arguments).await,
+        Command::Diff(files) => apply::diff(context, files).await,
         Command::Backup(arguments) => backup::run(context, arguments).await,
         Command::Audit(arguments) => audit::run(context, arguments).await,
         // `run` has done these.

@@ -5,7 +5,7 @@ use http::Method;
 
 use super::{Client, ClientError, LogFollower, Put};
 use crate::view::{
-    LogLine, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Tenant,
+    Holding, LogLine, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Tenant,
     TenantWrite, Usage,
 };
 
@@ -16,6 +16,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn tenants(&self, page: &PageRequest) -> Result<Page<Tenant>, ClientError> {
         self.get_page(&["v1", "tenants"], page).await
+    }
+
+    /// Tenants with all they have, in order of name; a page may have fewer than were asked for.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn holdings(&self, page: &PageRequest) -> Result<Page<Holding>, ClientError> {
+        self.get_page(&["v1", "holdings"], page).await
     }
 
     /// One tenant.

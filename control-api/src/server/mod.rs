@@ -165,6 +165,7 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(node::audit))
         .routes(routes!(backup::take))
         .routes(routes!(tenants::list))
+        .routes(routes!(tenants::holdings))
         .routes(routes!(tenants::show, tenants::put, tenants::delete))
         .routes(routes!(tenants::usage))
         .routes(routes!(logs::logs))

@@ -12,7 +12,7 @@ use super::openapi::{DeleteProblems, PutProblems, ReadProblems, TenantReadProble
 use super::reply::{json, page, resource, written};
 use crate::encode::percent;
 use crate::problem::Fault;
-use crate::view::{Page, Tenant, TenantWrite, Usage};
+use crate::view::{Holding, Page, Tenant, TenantWrite, Usage};
 
 /// Tenants in order of name.
 #[utoipa::path(
@@ -35,6 +35,31 @@ pub(super) async fn list(
     let request = query.request()?;
     let tenants = api.plane().tenants(request.clone()).await?;
     page("/v1/tenants", &request, &tenants)
+}
+
+/// Tenants with all they have but certificates and what guests keep, in order of name.
+///
+/// A page ends early where its tenants have a lot, so that an answer stays within some MiB.
+#[utoipa::path(
+    get,
+    path = "/v1/holdings",
+    tag = "tenants",
+    operation_id = "list_holdings",
+    params(
+        ("limit" = Option<u16>, Query, description = "Most items, 1 to 1000; 100 where absent", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "`next_after` of the page before")
+    ),
+    responses((status = 200, description = "One page", body = Page<Holding>), ReadProblems),
+    security(("bearer" = ["node:admin", "node:read"]))
+)]
+pub(super) async fn holdings(
+    _: NodeAccess<ReadNode>,
+    State(api): State<Api>,
+    InQuery(query): InQuery<PageQuery>,
+) -> Result<Response, Fault> {
+    let request = query.request()?;
+    let holdings = api.plane().holdings(request.clone()).await?;
+    page("/v1/holdings", &request, &holdings)
 }
 
 /// One tenant with its limits.

@@ -5,6 +5,7 @@
 mod backup;
 mod certificate;
 mod grants;
+mod holding;
 mod instances;
 mod module;
 mod node;
@@ -17,6 +18,7 @@ mod variable;
 pub use backup::*;
 pub use certificate::*;
 pub use grants::*;
+pub use holding::*;
 pub use instances::*;
 pub use module::*;
 pub use node::*;

@@ -23,6 +23,7 @@ const ACCESS: &[(&str, &[&str])] = &[
     ("list_audit", NODE_READ),
     ("take_backup", ADMIN),
     ("list_tenants", NODE_READ),
+    ("list_holdings", NODE_READ),
     ("get_tenant", SETTINGS),
     ("put_tenant", ADMIN),
     ("delete_tenant", ADMIN),

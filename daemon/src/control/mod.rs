@@ -16,6 +16,7 @@ mod crashes;
 mod dry_run;
 mod edit;
 mod grants;
+mod holdings;
 mod instances;
 mod jobs;
 pub mod logs;

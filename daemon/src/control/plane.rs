@@ -9,10 +9,10 @@ use control_api::plane::{
     BackupStream, Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome,
 };
 use control_api::view::{
-    AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, InstanceUse, Job, Module,
-    ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey,
-    Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage,
-    Variable, VariableWrite, Written,
+    AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, Holding, InstanceUse, Job,
+    Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk,
+    PublisherKey, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite,
+    UploadDryRun, Usage, Variable, VariableWrite, Written,
 };
 use edge_config::{
     CertificateName, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId,
@@ -21,8 +21,8 @@ use edge_config::{
 use super::change::{Plan, check, revised};
 use super::edit::Edit;
 use super::state::{self, RouteTarget, State, TenantSettings};
-use super::views;
 use super::{Control, blocking};
+use super::{holdings, views};
 
 /// How long an answer waits for figures that are newer than the last report.
 const FIGURES_PATIENCE: Duration = Duration::from_millis(200);
@@ -110,6 +110,10 @@ impl ControlPlane for Control {
         Ok(paged(state.tenants.iter(), &page, |name, tenant| {
             views::tenant(name, &tenant.settings.value, *tenant.limits)
         }))
+    }
+
+    async fn holdings(&self, page: PageRequest) -> Result<Page<Holding>, PlaneError> {
+        Ok(holdings::page(&self.read(), &page))
     }
 
     async fn tenant(&self, tenant: &TenantName) -> Result<Revised<Tenant>, PlaneError> {

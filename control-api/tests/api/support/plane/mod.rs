@@ -134,6 +134,10 @@ impl ControlPlane for MemoryPlane {
         self.lock().tenants(&request)
     }
 
+    async fn holdings(&self, request: PageRequest) -> Result<Page<Holding>> {
+        Ok(self.lock().holdings(&request))
+    }
+
     async fn tenant(&self, tenant: &TenantName) -> Result<Revised<Tenant>> {
         self.lock().tenant(tenant)
     }
