@@ -8,6 +8,7 @@
 )]
 
 mod admin_tls;
+mod apply;
 mod backup;
 mod bodies;
 mod capacity;
