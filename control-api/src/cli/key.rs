@@ -26,7 +26,7 @@ pub(super) enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// Under which id; the key's own where absent
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         kid: Option<KeyId>,
     },
     /// List the keys a tenant trusts
@@ -41,6 +41,8 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: TenantName,
         /// The key's id
+        // A thumbprint may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: KeyId,
     },
     /// Stop trusting a key; what it signed and was accepted stays
@@ -49,6 +51,8 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: TenantName,
         /// The key's id
+        // A thumbprint may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: KeyId,
     },
 }

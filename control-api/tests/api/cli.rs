@@ -533,6 +533,7 @@ async fn every_operation_of_the_api_has_a_command() {
     let kid = kid.as_str().unwrap();
     let module = shell.json("module show --tenant acme hello").await;
     let chain = "chain.pem";
+    std::fs::write(shell.folder.join("desired.toml"), "[tenants.acme]").unwrap();
     std::fs::write(shell.folder.join(chain), "-----BEGIN CERTIFICATE-----").unwrap();
     for line in [
         "status",
@@ -542,7 +543,9 @@ async fn every_operation_of_the_api_has_a_command() {
         "node ready",
         "node metrics",
         "node openapi",
+        "backup -o node.littoral",
         "tenant list",
+        "diff -f desired.toml",
         "tenant show acme",
         "usage acme",
         "logs acme",
