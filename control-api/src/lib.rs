@@ -15,6 +15,7 @@ pub mod keypair;
 pub mod manual;
 pub mod plane;
 pub mod problem;
+pub mod receipt;
 pub mod request_id;
 pub mod server;
 pub mod statement;

@@ -15,7 +15,7 @@ use crate::error::PlaneError;
 use crate::view::{
     AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, Holding, InstanceUse, Job,
     LogLine, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition,
-    PublicJwk, PublisherKey, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant,
+    PublicJwk, PublisherKey, Receipt, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant,
     TenantWrite, UploadDryRun, Usage, Variable, VariableWrite, Written,
 };
 
@@ -124,6 +124,9 @@ pub trait ControlPlane: Send + Sync + 'static {
     ) -> Result<(), PlaneError>;
     /// What a tenant uses.
     async fn usage(&self, tenant: &TenantName) -> Result<Usage, PlaneError>;
+
+    /// A signed receipt of what a tenant used, durable before it is given.
+    async fn receipt(&self, tenant: &TenantName) -> Result<Receipt, PlaneError>;
     /// What its guests wrote.
     async fn logs(&self, tenant: &TenantName, query: LogQuery) -> Result<LogLines, PlaneError>;
 

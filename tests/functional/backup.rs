@@ -237,8 +237,8 @@ fn a_node_is_backed_up_under_load_and_restored_on_an_empty_directory_equal_in_ev
         done.store(true, Ordering::Relaxed);
         let (answered, written) = (asking.await.unwrap(), writing.await.unwrap());
         assert!(answered > 0 && written > 3, "{answered} {written}");
-        // A key of a certificate, a secret, and the admin key.
-        assert_eq!(report["secrets"], 3, "{report}");
+        // A key of a certificate, a secret, and the node's keys for admin tokens and receipts.
+        assert_eq!(report["secrets"], 4, "{report}");
         assert_eq!(report["components"], 4, "{report}");
         assert_eq!(report["left_out"], json!([]), "{report}");
         assert_eq!(report["sealed"], true);

@@ -23,6 +23,7 @@ mod lifecycle;
 mod observe;
 mod outbound;
 mod programs;
+mod receipts;
 mod residency;
 mod reuse;
 mod routing;

@@ -39,6 +39,9 @@ fn archive(passphrase: Option<&SecretText>) -> Vec<u8> {
     for number in 0..200 {
         writer.pair(&pair(number)).unwrap();
     }
+    for name in ["one.key", "other.key"] {
+        writer.node_key(name, b"sealed").unwrap();
+    }
     let (digest, component) = component();
     writer.component(&digest, component.len() as u64).unwrap();
     for part in component.chunks(9000) {
@@ -59,12 +62,14 @@ fn what_was_written_is_read_and_counted() {
     let mut reader = ArchiveReader::open(&*bytes).unwrap();
     assert_eq!(reader.header().revision, 77);
     let (mut records, mut pairs, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut keys = Vec::new();
     while let Some(entry) = reader.next_entry().unwrap() {
         match entry {
             Entry::Records(more) => records.extend(more),
             Entry::Pairs(more) => pairs.extend(more),
             Entry::Part(more) => parts.extend(more),
-            Entry::Component { .. } | Entry::ComponentEnd | Entry::NodeKey { .. } => {}
+            Entry::NodeKey { name, .. } => keys.push(name),
+            Entry::Component { .. } | Entry::ComponentEnd => {}
         }
     }
     assert_eq!(
@@ -76,6 +81,7 @@ fn what_was_written_is_read_and_counted() {
     );
     assert_eq!(pairs, (0..200).map(pair).collect::<Vec<_>>());
     assert_eq!(parts, component().1);
+    assert_eq!(keys, ["one.key", "other.key"]);
     let summary = reader.summary().unwrap();
     assert_eq!((summary.records, summary.pairs), (2, 200));
     assert_eq!(summary.left_out, ["a secret"]);

@@ -77,7 +77,9 @@ impl<W: Write> ArchiveWriter<W> {
     /// As for [`ArchiveWriter::record`].
     pub fn node_key(&mut self, name: &str, sealed: &[u8]) -> Result<(), ArchiveError> {
         self.summary.secrets += 1;
-        self.batched(kind::NODE_KEY, &[name.as_bytes(), sealed])
+        self.batched(kind::NODE_KEY, &[name.as_bytes(), sealed])?;
+        // A piece each.
+        self.flush_batch()
     }
 
     /// Begins a component of so many bytes; [`ArchiveWriter::part`] must then be given all of them.

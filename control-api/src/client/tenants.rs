@@ -5,8 +5,8 @@ use http::Method;
 
 use super::{Client, ClientError, LogFollower, Put};
 use crate::view::{
-    Holding, LogLine, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Tenant,
-    TenantWrite, Usage,
+    Holding, LogLine, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Receipt, Revised,
+    Tenant, TenantWrite, Usage,
 };
 
 impl Client {
@@ -67,6 +67,16 @@ impl Client {
     /// [`ClientError`].
     pub async fn usage(&self, tenant: &TenantName) -> Result<Usage, ClientError> {
         self.get(&["v1", "tenants", tenant.as_ref(), "usage"]).await
+    }
+
+    /// A signed receipt of what a tenant used.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn receipt(&self, tenant: &TenantName) -> Result<Receipt, ClientError> {
+        let path = ["v1", "tenants", tenant.as_ref(), "receipts"];
+        let answer = self.send(self.request(Method::POST, &path)?).await?;
+        self.json(answer).await
     }
 
     /// The newest `limit` (1 to 1000) lines of a tenant's guests after `after_seq`, oldest first.

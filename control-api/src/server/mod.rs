@@ -168,6 +168,7 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(tenants::holdings))
         .routes(routes!(tenants::show, tenants::put, tenants::delete))
         .routes(routes!(tenants::usage))
+        .routes(routes!(tenants::receipt))
         .routes(routes!(logs::logs))
         .routes(routes!(keys::list))
         .routes(routes!(keys::show, keys::put, keys::delete))

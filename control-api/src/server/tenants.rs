@@ -5,14 +5,16 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::Api;
-use super::access::{AdminNode, NodeAccess, ReadNode, ReadSettings, ReadWork, TenantAccess};
+use super::access::{
+    AdminNode, AdminTenant, NodeAccess, ReadNode, ReadSettings, ReadWork, TenantAccess,
+};
 use super::conditions::{DeleteCondition, GetCondition, PutCondition};
 use super::extract::{InQuery, JsonBody, NoQuery, PageQuery};
 use super::openapi::{DeleteProblems, PutProblems, ReadProblems, TenantReadProblems};
 use super::reply::{json, page, resource, written};
 use crate::encode::percent;
 use crate::problem::Fault;
-use crate::view::{Holding, Page, Tenant, TenantWrite, Usage};
+use crate::view::{Holding, Page, Receipt, Tenant, TenantWrite, Usage};
 
 /// Tenants in order of name.
 #[utoipa::path(
@@ -171,4 +173,28 @@ pub(super) async fn usage(
     _: InQuery<NoQuery>,
 ) -> Result<Response, Fault> {
     json(StatusCode::OK, &api.plane().usage(&access.tenant).await?)
+}
+
+/// Gives a receipt of what a tenant used: a total that only rises, over restarts too, signed by the node.
+///
+/// Each receipt has the next number, and is counted before it is given. What was used between two is their difference.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{tenant}/receipts",
+    tag = "tenants",
+    operation_id = "give_receipt",
+    params(("tenant" = String, Path, description = "The tenant's name")),
+    responses((status = 200, description = "The receipt", body = Receipt), DeleteProblems),
+    security(("bearer" = ["node:admin", "tenant:admin"]))
+)]
+pub(super) async fn receipt(
+    access: TenantAccess<AdminTenant>,
+    State(api): State<Api>,
+    _: InQuery<NoQuery>,
+) -> Result<Response, Fault> {
+    let plane = api.plane();
+    let receipt = api
+        .change(async move { plane.receipt(&access.tenant).await })
+        .await?;
+    json(StatusCode::OK, &receipt)
 }

@@ -28,6 +28,7 @@ const ACCESS: &[(&str, &[&str])] = &[
     ("put_tenant", ADMIN),
     ("delete_tenant", ADMIN),
     ("get_usage", WORK),
+    ("give_receipt", OWNER),
     ("get_logs", WORK),
     ("list_keys", SETTINGS),
     ("get_key", SETTINGS),

@@ -548,6 +548,7 @@ async fn every_operation_of_the_api_has_a_command() {
         "diff -f desired.toml",
         "tenant show acme",
         "usage acme",
+        "usage acme --receipt",
         "logs acme",
         &format!("key show --tenant acme {kid}"),
         &format!("certificate put --tenant acme shop --chain {chain} --key {chain}"),

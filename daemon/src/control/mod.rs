@@ -26,6 +26,7 @@ mod outbound;
 mod places;
 mod plane;
 mod pressure;
+mod receipts;
 mod restore;
 pub mod service;
 mod services;
@@ -63,6 +64,7 @@ use crashes::Crashes;
 use jobs::Jobs;
 use logs::LogRings;
 use places::UploadPlaces;
+use receipts::Meter;
 use service::Pulse;
 use state::{NameArtifacts, State};
 
@@ -120,6 +122,8 @@ pub struct Control {
     secrets: Vault,
     collect: Notify,
     backups: Arc<Semaphore>,
+    /// What tenants used, over restarts.
+    meter: Meter,
     tracker: TaskTracker,
 }
 
@@ -222,6 +226,7 @@ impl Control {
     fn forget_tenant(&self, tenant: &TenantName) {
         self.metrics.forget(tenant.as_str());
         self.logs.forget(tenant.as_str());
+        self.meter.forget(tenant);
         let mut crashes = self.crashes.lock().unwrap_or_else(PoisonError::into_inner);
         crashes.forget(tenant);
         drop(crashes);

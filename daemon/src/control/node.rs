@@ -25,6 +25,7 @@ use super::jobs::Jobs;
 use super::logs::LogRings;
 use super::outbound::{self, AuthoritiesError};
 use super::places::UploadPlaces;
+use super::receipts::Meter;
 use super::restore::{RestoreError, restore};
 use super::service::{Inherited, Notifier, Pulse, Service, report};
 use super::sockets::{ListenError, Listeners};
@@ -60,6 +61,8 @@ const DRY_RUNS_AT_ONCE: usize = 2;
 /// Guests go before the compiler. Not further back: at 19, beside two guests that compute, an ordinary component took
 /// 14 s instead of 3.
 const COMPILE_NICENESS: u8 = 10;
+/// How long the worker has to say what it counted before it drains.
+const LAST_FIGURES_MAX: Duration = Duration::from_millis(200);
 /// What remains under way when the worker has drained ends within this time.
 const LAST_TASKS_MAX: Duration = Duration::from_secs(10);
 
@@ -114,8 +117,8 @@ pub enum NodeError {
     /// Tokens cannot be checked.
     #[error("the keys that sign tokens cannot be used")]
     Auth(#[from] AuthSetupError),
-    /// The admin key that a node without configured keys makes for itself.
-    #[error("the node's own admin key cannot be made or read")]
+    /// The keys that the node makes for itself: to sign receipts, and admin tokens where no keys are configured.
+    #[error("a key of the node's own, for admin tokens or receipts, cannot be made or read")]
     AdminKey(#[from] control_api::keypair::KeyFileError),
     /// The token for scraping metrics cannot be read.
     #[error("metrics.token_file: cannot use {}", path.display())]
@@ -195,6 +198,7 @@ impl Node {
         let keys = data.join("keys");
         make_private_dir(&keys)?;
         let (vault, keyring) = (tls::vault(&keys)?, Keyring::default());
+        let meter = Meter::open(&keys, opened.snapshot.usage.clone())?;
         let state = restore(opened.snapshot, config.limits, |record| {
             unlock(record, &vault, &keyring)
         })?;
@@ -296,6 +300,7 @@ impl Node {
             storage: Storage::at(data.join("storage")),
             secrets,
             collect: Notify::new(),
+            meter,
             backups: Arc::new(Semaphore::new(backup::BACKUPS_AT_ONCE)),
             tracker: TaskTracker::new(),
             config,
@@ -378,6 +383,8 @@ impl Node {
         tracker.spawn(background.clone().run_until_cancelled_owned(forgetting));
         let watching = Arc::clone(&control).watch_memory();
         tracker.spawn(background.clone().run_until_cancelled_owned(watching));
+        let writing = Arc::clone(&control).write_usage_hourly();
+        tracker.spawn(background.clone().run_until_cancelled_owned(writing));
         let keeping = ballast.keep(DISK_ASKED_EVERY, DISK_RESERVE_BYTES);
         tracker.spawn(background.clone().run_until_cancelled_owned(keeping));
         let asking = {
@@ -418,6 +425,8 @@ impl Node {
             let drain_max = Duration::from_millis(control.config.http.drain_ms_max.into());
             notifier.stopping("draining", drain_max + DRAIN_GRACE + LAST_TASKS_MAX);
         }
+        // What the worker has counted so far is for receipts; while it drains it reports no more.
+        control.supervisor.fresh_figures(LAST_FIGURES_MAX).await;
         workers_stop.cancel();
         // The admin API goes on answering while requests finish: readiness is asked there.
         tokio::select! {
@@ -439,6 +448,7 @@ impl Node {
         {
             tracing::warn!("some tasks did not end in time");
         }
+        control.write_usage().await;
         control.standing.send_replace(NodeState::Stopped);
         control.store.clone().close().await;
         tracing::info!("stopped");

@@ -26,6 +26,9 @@ impl Control {
         };
         self.metrics
             .report(report, known, std::time::SystemTime::now());
+        let known = |name: &TenantName| state.tenants.contains_key(name);
+        self.meter
+            .report(report, known, self.now_s(), Instant::now());
     }
 
     pub(super) fn take_lines(&self, lines: Vec<GuestLine>) {

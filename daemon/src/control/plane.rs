@@ -11,7 +11,7 @@ use control_api::plane::{
 use control_api::view::{
     AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, Holding, InstanceUse, Job,
     Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk,
-    PublisherKey, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite,
+    PublisherKey, Receipt, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite,
     UploadDryRun, Usage, Variable, VariableWrite, Written,
 };
 use edge_config::{
@@ -281,6 +281,10 @@ impl ControlPlane for Control {
             worker_crashes: self.worker_crashes(tenant),
             limits: *found.limits,
         })
+    }
+
+    async fn receipt(&self, tenant: &TenantName) -> Result<Receipt, PlaneError> {
+        self.give_receipt(tenant).await
     }
 
     async fn logs(&self, tenant: &TenantName, query: LogQuery) -> Result<LogLines, PlaneError> {

@@ -66,8 +66,8 @@ pub use error::StoreError;
 pub use key::{Key, KeyError};
 pub use record::{
     AuditRecord, CertificateRecord, FloorRecord, GrantsRecord, ModuleRecord, PublisherKeyRecord,
-    Record, RecordError, ReuseRecord, Revised, RouteRecord, TenantRecord, VariableRecord,
-    VersionRecord,
+    Record, RecordError, ReuseRecord, Revised, RouteRecord, TenantRecord, UsageRecord,
+    VariableRecord, VersionRecord,
 };
 pub use recover::Recovery;
 

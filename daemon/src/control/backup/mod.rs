@@ -30,7 +30,7 @@ pub use place::{RestoreReport, UnrestorableError, is_unfinished, restore_node};
 
 use super::change::store_error;
 use super::vault::Vault;
-use super::{Control, blocking, internal};
+use super::{Control, blocking, internal, receipts};
 use crate::link::services::Fault;
 use crate::logging::chain;
 use crate::storage::{MovingError, PairParts, Pinned};
@@ -42,10 +42,10 @@ use sink::Sink;
 pub(super) const BACKUPS_AT_ONCE: usize = 1;
 /// When it is worth asking again, in seconds.
 const RETRY_AFTER_S: u64 = 30;
-/// The node's own key that signs admin tokens, in its folder of keys.
-const ADMIN_KEY: &str = "admin.key";
+/// The node's own keys that go along, in its folder of keys: what signs admin tokens, and receipts.
+const NODE_KEYS: [&str; 2] = ["admin.key", receipts::KEY_FILE];
 /// Larger, it is no key.
-const ADMIN_KEY_BYTES_MAX: u64 = 16 << 10;
+const NODE_KEY_BYTES_MAX: u64 = 16 << 10;
 
 /// All that goes into an archive, held as it is.
 struct Moment {
@@ -226,7 +226,9 @@ impl Moment {
             self.write_pairs(kept, archive)?;
         }
         if let Some(vault) = vault {
-            self.write_admin_key(archive, vault)?;
+            for name in NODE_KEYS {
+                self.write_node_key(name, archive, vault)?;
+            }
         }
         let mut buffer = vec![0; PART_BYTES];
         for component in &self.components {
@@ -254,28 +256,26 @@ impl Moment {
         })
     }
 
-    fn write_admin_key(&self, archive: &mut Archive, vault: &Vault) -> Result<(), WriteError> {
-        let path = self
-            .control
-            .config()
-            .node
-            .data_dir
-            .join("keys")
-            .join(ADMIN_KEY);
+    fn write_node_key(
+        &self,
+        name: &str,
+        archive: &mut Archive,
+        vault: &Vault,
+    ) -> Result<(), WriteError> {
+        let path = self.control.config().node.data_dir.join("keys").join(name);
         let mut text = zeroize::Zeroizing::new(Vec::new());
         let read = std::fs::File::open(&path)
-            .and_then(|file| file.take(ADMIN_KEY_BYTES_MAX).read_to_end(&mut text));
+            .and_then(|file| file.take(NODE_KEY_BYTES_MAX).read_to_end(&mut text));
         match read {
-            Ok(_) => match vault.seal(&["node", ADMIN_KEY], &text) {
-                Ok(sealed) => Ok(archive.node_key(ADMIN_KEY, &sealed)?),
+            Ok(_) => match vault.seal(&["node", name], &text) {
+                Ok(sealed) => Ok(archive.node_key(name, &sealed)?),
                 Err(error) => Err(ArchiveError::Io(std::io::Error::other(error)).into()),
             },
-            // A node whose operator brings keys has none.
+            // A node whose operator brings keys has no admin key.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => {
-                archive
-                    .summary
-                    .leave_out(format!("the node's own admin key: {error}"));
+                let what = format!("the node's own {name}: {error}");
+                archive.summary.leave_out(what);
                 Ok(())
             }
         }

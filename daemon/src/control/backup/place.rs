@@ -14,7 +14,7 @@ use control_api::view::SecretText;
 use edge_config::Config;
 use serde::Serialize;
 
-use super::{ADMIN_KEY, archive_vault, described, names_in_archive};
+use super::{NODE_KEYS, archive_vault, described, names_in_archive};
 use crate::artifact::cache::KeyError;
 use crate::control::node::DISK_RESERVE_BYTES;
 use crate::control::restore::{RestoreError, restore};
@@ -313,15 +313,15 @@ impl Into<'_> {
             what: format!("the node's key {name:?}"),
             why,
         };
-        if name != ADMIN_KEY {
+        if !NODE_KEYS.contains(&name) {
             return Err(refuse("this build knows none of that name".to_owned()));
         }
         let vault = self
             .vault
             .ok_or_else(|| refuse("it is not sealed".to_owned()))?;
-        let opened = vault.open(&["node", ADMIN_KEY], sealed);
+        let opened = vault.open(&["node", name], sealed);
         let text = opened.map_err(|error| refuse(error.to_string()))?;
-        let path = self.keys.join(ADMIN_KEY);
+        let path = self.keys.join(name);
         File::options()
             .write(true)
             .create_new(true)

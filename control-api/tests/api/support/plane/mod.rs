@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use control_api::archive::{ArchiveError, ArchiveWriter, Header, PassphraseKeys};
 use control_api::error::{PlaneError, Problem};
+use control_api::keypair::PrivateKey;
 use control_api::plane::{
     BackupStream, Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome,
 };
@@ -132,6 +133,28 @@ impl ControlPlane for MemoryPlane {
 
     async fn tenants(&self, request: PageRequest) -> Result<Page<Tenant>> {
         self.lock().tenants(&request)
+    }
+
+    async fn receipt(&self, tenant: &TenantName) -> Result<Receipt> {
+        self.lock().owner(tenant)?;
+        let usage = ReceiptClaims {
+            iss: "memory".to_owned(),
+            tenant: tenant.clone(),
+            serial: 1,
+            since: 1,
+            iat: 2,
+            requests: 3,
+            request_body_bytes: 4,
+            response_body_bytes: 5,
+            cpu_ms: 6,
+            memory_mib_s: 7,
+        };
+        let key = PrivateKey::generate().unwrap();
+        Ok(Receipt {
+            receipt: control_api::receipt::sign(&key, &usage),
+            key: key.public(),
+            usage,
+        })
     }
 
     async fn holdings(&self, request: PageRequest) -> Result<Page<Holding>> {
