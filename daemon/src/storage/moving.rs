@@ -46,6 +46,7 @@ pub type PairParts<'a> = (&'a str, &'a str, &'a str, &'a [u8]);
 pub struct Pinned {
     connection: Connection,
     log: PathBuf,
+    log_bytes_max: u64,
 }
 
 impl Storage {
@@ -79,6 +80,7 @@ impl Pinned {
         Ok(Self {
             connection,
             log: log.into(),
+            log_bytes_max: LOG_BYTES_MAX,
         })
     }
 
@@ -111,8 +113,8 @@ impl Pinned {
             count += 1;
             if count.is_multiple_of(PAIRS_PER_LOOK) {
                 let bytes = self.log.metadata().map_or(0, |found| found.len());
-                if bytes > LOG_BYTES_MAX {
-                    let bytes_max = LOG_BYTES_MAX;
+                let bytes_max = self.log_bytes_max;
+                if bytes > bytes_max {
                     return Err(MovingError::TooSlow { bytes_max }.into());
                 }
             }
@@ -183,5 +185,98 @@ impl Filling {
         }
         sync_dir(&self.dir)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::link::services::StoreOp;
+    use crate::storage::{Allowance, Kept};
+
+    const PLENTY: Allowance = Allowance {
+        keys_max: 1_000_000,
+        bytes_max: 1 << 30,
+        value_bytes_max: 1 << 20,
+    };
+
+    fn set(storage: &Storage, tenant: &str, key: &str, value: &[u8]) {
+        let op = StoreOp::Set(vec![(key.to_owned(), value.to_vec())]);
+        let (sender, done) = mpsc::channel();
+        let tell = move |outcome| sender.send(outcome).unwrap();
+        storage.write(tenant, "default", op, PLENTY, Box::new(tell));
+        done.recv().unwrap().unwrap();
+    }
+
+    /// An error of whoever takes pairs.
+    #[derive(Debug)]
+    struct Failed(MovingError);
+
+    impl From<MovingError> for Failed {
+        fn from(error: MovingError) -> Self {
+            Self(error)
+        }
+    }
+
+    fn keys(pinned: Pinned) -> Result<Vec<String>, Failed> {
+        let mut keys = Vec::new();
+        pinned.each(|(tenant, _, key, _)| -> Result<(), Failed> {
+            keys.push(format!("{tenant}/{key}"));
+            Ok(())
+        })?;
+        Ok(keys)
+    }
+
+    #[test]
+    fn what_is_pinned_stays_as_it_was_and_fills_another_database_to_the_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::at(folder.path().join("one"));
+        assert!(storage.pin().unwrap().is_none(), "nothing was ever kept");
+        set(&storage, "acme", "b", b"1");
+        set(&storage, "acme", "\u{e9}", b"22");
+        set(&storage, "other", "a", b"\x00\xff");
+        let pinned = storage.pin().unwrap().unwrap();
+        set(&storage, "acme", "a", b"later");
+        set(&storage, "other", "a", b"changed");
+        let other = folder.path().join("two");
+        let mut filling = Filling::begin(&other).unwrap();
+        pinned
+            .each(|pair| -> Result<(), Failed> { Ok(filling.put(pair)?) })
+            .unwrap();
+        filling.finish().unwrap();
+        let moved = Storage::at(&other);
+        let found = keys(moved.pin().unwrap().unwrap()).unwrap();
+        assert_eq!(found, ["acme/b", "acme/\u{e9}", "other/a"]);
+        // An accented letter has two bytes.
+        let kept = Kept { keys: 2, bytes: 6 };
+        assert_eq!(moved.kept("acme").unwrap(), kept);
+        assert_eq!(moved.kept("other").unwrap(), Kept { keys: 1, bytes: 3 });
+        // The first node's own count of the same, with what came later.
+        let kept = Kept { keys: 3, bytes: 12 };
+        assert_eq!(storage.kept("acme").unwrap(), kept);
+    }
+
+    #[test]
+    fn a_reader_that_lets_too_much_be_written_meanwhile_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::at(folder.path());
+        for number in 0..PAIRS_PER_LOOK {
+            set(&storage, "acme", &number.to_string(), b"x");
+        }
+        let mut pinned = storage.pin().unwrap().unwrap();
+        pinned.log_bytes_max = 1 << 20;
+        for number in 0..3 {
+            set(&storage, "acme", &format!("big{number}"), &[7; 1 << 20]);
+        }
+        let ended = keys(pinned).unwrap_err();
+        let Failed(MovingError::TooSlow { bytes_max }) = ended else {
+            panic!("{ended:?}")
+        };
+        assert_eq!(bytes_max, 1 << 20);
+        // The next one finds all of it.
+        let all = keys(storage.pin().unwrap().unwrap()).unwrap();
+        assert_eq!(all.len() as u64, PAIRS_PER_LOOK + 3);
     }
 }

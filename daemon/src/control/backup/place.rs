@@ -386,3 +386,51 @@ fn reseal(
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(data: &Path) -> Vec<String> {
+        let entries = fs::read_dir(data).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_an_attempt_moved_already_goes_with_it_and_nothing_else_does() {
+        let data = tempfile::tempdir().unwrap();
+        let place = Place { data: data.path() };
+        place.clear().unwrap();
+        fs::create_dir(data.path().join(LOST_AND_FOUND)).unwrap();
+        place.clear().unwrap();
+        // Killed while it moved: two parts are in their place, one is not.
+        for dir in ["restoring/store", "components/ab", "keys"] {
+            fs::create_dir_all(data.path().join(dir)).unwrap();
+        }
+        fs::write(data.path().join("components/ab/cd"), "a component").unwrap();
+        assert!(is_unfinished(data.path()));
+        place.clear().unwrap();
+        assert_eq!(names(data.path()), [LOST_AND_FOUND]);
+        assert!(!is_unfinished(data.path()));
+        // The same without the folder of an attempt is somebody's.
+        fs::create_dir(data.path().join("keys")).unwrap();
+        let refused = place.clear().unwrap_err();
+        assert!(refused.to_string().contains("it has `keys`"), "{refused}");
+        assert_eq!(names(data.path()), ["keys", LOST_AND_FOUND]);
+    }
+
+    #[test]
+    fn all_that_was_made_is_moved_and_the_mark_goes_last() {
+        let data = tempfile::tempdir().unwrap();
+        let place = Place { data: data.path() };
+        for part in ["components", "keys", "store"] {
+            fs::create_dir_all(place.unfinished().join(part)).unwrap();
+        }
+        place.move_in().unwrap();
+        assert_eq!(names(data.path()), ["components", "keys", "store"]);
+    }
+}

@@ -21,6 +21,7 @@ pub(super) struct Sink {
     sender: mpsc::Sender<Bytes>,
     runtime: Handle,
     buffer: BytesMut,
+    stall_max: Duration,
 }
 
 impl Sink {
@@ -31,6 +32,7 @@ impl Sink {
             sender,
             runtime: Handle::current(),
             buffer: BytesMut::with_capacity(PIECE_BYTES),
+            stall_max: STALL_MAX,
         };
         let stream = futures_util::stream::unfold(receiver, async |mut receiver| {
             let piece = receiver.recv().await?;
@@ -48,13 +50,13 @@ impl Sink {
         // The timer is made inside, where there is a runtime.
         let sent = self
             .runtime
-            .block_on(async { tokio::time::timeout(STALL_MAX, sender.send(piece)).await });
+            .block_on(async { tokio::time::timeout(self.stall_max, sender.send(piece)).await });
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(io::Error::other("its reader went away")),
             Err(_) => Err(io::Error::other(format!(
-                "its reader took nothing for {} s",
-                STALL_MAX.as_secs()
+                "its reader took nothing for {} ms",
+                self.stall_max.as_millis()
             ))),
         }
     }
@@ -74,5 +76,62 @@ impl Write for Sink {
 
     fn flush(&mut self) -> io::Result<()> {
         self.send()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_that_is_written_comes_out_in_order() {
+        let (mut sink, mut stream) = Sink::new();
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 253) as u8).collect();
+        let bytes = sent.clone();
+        let writing = tokio::task::spawn_blocking(move || {
+            for part in bytes.chunks(7777) {
+                sink.write_all(part).unwrap();
+            }
+            sink.flush().unwrap();
+        });
+        let mut came = Vec::new();
+        while let Some(Ok(piece)) = stream.next().await {
+            assert!(piece.len() <= PIECE_BYTES);
+            came.extend_from_slice(&piece);
+        }
+        writing.await.unwrap();
+        assert!(came == sent);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_or_goes_ends_the_writing() {
+        for stays in [true, false] {
+            let (mut sink, stream) = Sink::new();
+            sink.stall_max = Duration::from_millis(20);
+            let held = stays.then_some(stream);
+            let writing = tokio::task::spawn_blocking(move || {
+                let mut written = 0_usize;
+                loop {
+                    match sink.write(&[0; PIECE_BYTES]) {
+                        Ok(bytes) => written += bytes,
+                        Err(error) => return (written, error.to_string()),
+                    }
+                }
+            });
+            let (written, said) = writing.await.unwrap();
+            drop(held);
+            assert!(
+                written <= (PIECES_WAITING_MAX + 1) * PIECE_BYTES,
+                "{written}"
+            );
+            let expected = if stays {
+                "took nothing for 20 ms"
+            } else {
+                "went away"
+            };
+            assert!(said.contains(expected), "{said}");
+        }
     }
 }
