@@ -173,7 +173,7 @@ impl Meter {
         }
     }
 
-    /// A tenant's total with one more receipt.
+    /// A tenant's total with one more receipt; one that is not counted yet is from here on.
     fn with_receipt(&self, tenant: &TenantName, at_s: u64, now: Instant) -> UsageRecord {
         let mut tenants = self.lock();
         let metered = tenants.entry(tenant.clone()).or_default();
@@ -240,9 +240,9 @@ impl Control {
         }
         self.supervisor().fresh_figures(FIGURES_PATIENCE).await;
         let _no_changes = self.changes().lock().await;
-        let created_at = tenant_in(&self.read(), tenant)?.settings.value.created_at_s;
+        tenant_in(&self.read(), tenant)?;
         let now_s = self.now_s();
-        let total = self.meter.with_receipt(tenant, created_at, Instant::now());
+        let total = self.meter.with_receipt(tenant, now_s, Instant::now());
         let write = Transaction {
             puts: vec![Record::Usage(total.clone())],
             known_good_time_s: Some(self.reached_s()),

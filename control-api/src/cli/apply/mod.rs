@@ -93,12 +93,15 @@ enum Outcome {
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), Failure> {
     let client = context.client()?;
     let plan = planned(&client, &arguments.files).await?;
-    let changes = if arguments.dry_run {
-        only_said(plan.steps)
-    } else {
-        carry_out(&client, plan.steps).await?
-    };
-    report(context, changes, plan.left, plan.secrets_left)
+    if arguments.dry_run {
+        return report(context, only_said(plan.steps), plan.left, plan.secrets_left);
+    }
+    let (changes, gone) = carry_out(&client, plan.steps).await?;
+    let reported = report(context, changes, plan.left, plan.secrets_left);
+    match gone {
+        Some(failure) => Err(failure),
+        None => reported,
+    }
 }
 
 pub(super) async fn diff(context: &Context, files: Files) -> Result<(), Failure> {
@@ -148,11 +151,15 @@ fn only_said(steps: Vec<Step>) -> Vec<Change> {
     changes.collect()
 }
 
-/// Takes the steps in their order; of a tenant none after one that failed.
+/// Takes the steps in their order; of a tenant none after one that failed, and none at all after the node went away, which
+/// is given beside them.
 ///
 /// # Errors
 /// A key to sign with that cannot be used, before the first step.
-async fn carry_out(client: &Client, steps: Vec<Step>) -> Result<Vec<Change>, Failure> {
+async fn carry_out(
+    client: &Client,
+    steps: Vec<Step>,
+) -> Result<(Vec<Change>, Option<Failure>), Failure> {
     let mut keys: HashMap<PathBuf, PrivateKey> = HashMap::new();
     for step in &steps {
         if let Act::Deploy(_, component, _) = &step.act
@@ -163,6 +170,7 @@ async fn carry_out(client: &Client, steps: Vec<Step>) -> Result<Vec<Change>, Fai
         }
     }
     let mut failed: HashSet<TenantName> = HashSet::new();
+    let mut gone = None;
     let mut changes = Vec::with_capacity(steps.len());
     for Step { tenant, said, act } in steps {
         let mut change = Change {
@@ -172,7 +180,7 @@ async fn carry_out(client: &Client, steps: Vec<Step>) -> Result<Vec<Change>, Fai
             why: None,
             problem: None,
         };
-        if !failed.contains(&tenant) {
+        if gone.is_none() && !failed.contains(&tenant) {
             match take(client, &tenant, act, &keys).await {
                 Ok(()) => change.state = Outcome::Done,
                 Err(failure) => {
@@ -180,16 +188,15 @@ async fn carry_out(client: &Client, steps: Vec<Step>) -> Result<Vec<Change>, Fai
                     change.why = Some(failure.chain());
                     change.problem = failure.problem().cloned().map(Box::new);
                     failed.insert(tenant);
-                    // Nobody there: every further step would only say so again.
                     if failure.status() == super::ExitStatus::Unreachable {
-                        return Err(failure);
+                        gone = Some(failure);
                     }
                 }
             }
         }
         changes.push(change);
     }
-    Ok(changes)
+    Ok((changes, gone))
 }
 
 async fn take(

@@ -83,6 +83,8 @@ impl Control {
             ),
         };
         self.note_backup(caller).await;
+        // What tenants used until now goes along.
+        self.write_usage().await;
         let moment = Arc::clone(&control).hold_still(one_at_a_time).await?;
         let (keys, sealing) = keys.unzip();
         let header = Header {
