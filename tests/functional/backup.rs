@@ -197,6 +197,8 @@ fn a_node_is_backed_up_under_load_and_restored_on_an_empty_directory_equal_in_ev
         let mut edge = over_tls().start().await;
         furnished(&edge, &authority).await;
         let before = picture(edge.client()).await;
+        let acme: TenantName = "acme".parse().unwrap();
+        let given = edge.client().receipt(&acme).await.unwrap();
         let cached = stored(edge.client(), "acme", "cache").await;
         let revision = edge.status().await.revision;
 
@@ -287,6 +289,12 @@ fn a_node_is_backed_up_under_load_and_restored_on_an_empty_directory_equal_in_ev
         let actions: Vec<_> = audit.iter().map(|entry| entry.action.as_str()).collect();
         assert!(actions.contains(&"node.backup") && actions.contains(&"tenant.delete"));
         assert!(restored.status().await.revision > revision + 100_000);
+
+        // Receipts go on under the same key.
+        let next = restored.client().receipt(&acme).await.unwrap();
+        let next = control_api::receipt::verify(&next.receipt, &given.key).unwrap();
+        assert!(next.serial > given.usage.serial && next.since == given.usage.since);
+        assert!(next.requests > given.usage.requests, "{next:?}");
 
         // Served again: compiled here, with its secret, its count, its certificate.
         until("the module is served", async || {

@@ -27,7 +27,7 @@ use crate::store::{Record, Revised, Transaction, UsageRecord};
 const WRITTEN_EVERY: Duration = Duration::from_secs(3600);
 /// Totals in one transaction.
 const WRITTEN_AT_ONCE: usize = 1000;
-/// How long a receipt waits for figures that are newer than the last report.
+/// How long a receipt, or the writing of totals, waits for figures that are newer than the last report.
 const FIGURES_PATIENCE: Duration = Duration::from_millis(500);
 /// The key that signs receipts, in the folder of keys.
 pub(super) const KEY_FILE: &str = "receipts.key";
@@ -204,6 +204,7 @@ impl Control {
 
     /// Writes totals that rose. What cannot be written now is with the next.
     pub(super) async fn write_usage(&self) {
+        self.supervisor().fresh_figures(FIGURES_PATIENCE).await;
         loop {
             // A tenant that goes takes its record along: none is written behind its back.
             let _no_changes = self.changes().lock().await;
