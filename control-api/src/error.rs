@@ -222,6 +222,9 @@ pub enum PlaneError {
     /// A new process is taking over.
     #[error("the node hands over to a new process and takes no changes meanwhile: repeat it")]
     HandingOver,
+    /// Another backup is being taken.
+    #[error("a backup is being taken already; a node takes one at a time")]
+    BackupBusy { retry_after_s: u64 },
     /// The node is draining.
     #[error("the node is draining and takes no changes")]
     Draining,

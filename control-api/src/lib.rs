@@ -4,6 +4,7 @@
 //! [`plane::ControlPlane`] to do the work. It never names wasmtime or the store: both ends of the contract, server
 //! and client, build and test without them.
 
+pub mod archive;
 pub mod auth;
 pub mod cli;
 pub mod client;
@@ -14,6 +15,7 @@ pub mod keypair;
 pub mod manual;
 pub mod plane;
 pub mod problem;
+pub mod receipt;
 pub mod request_id;
 pub mod server;
 pub mod statement;

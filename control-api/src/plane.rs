@@ -4,6 +4,7 @@
 //! one the caller may see. Every call that changes something returns only after the change is durable, and changes
 //! run to their end even where the caller goes away.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -12,10 +13,10 @@ use futures_util::Stream;
 
 use crate::error::PlaneError;
 use crate::view::{
-    AuditEntry, Certificate, CertificateWrite, Grants, InstanceUse, Job, LogLine, Module,
-    ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey,
-    Reloaded, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, Upgraded,
-    UploadDryRun, Usage, Variable, VariableWrite, Written,
+    AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, Holding, InstanceUse, Job,
+    LogLine, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition,
+    PublicJwk, PublisherKey, Receipt, Reloaded, Revised, Route, RouteDryRun, RouteWrite, StoreKey,
+    Tenant, TenantWrite, Upgraded, UploadDryRun, Usage, Variable, VariableWrite, Written,
 };
 
 /// Who asks for a change, for the audit log.
@@ -68,6 +69,9 @@ pub enum UploadOutcome {
 /// A tenant's log lines: those in the ring, then, when following, those to come.
 pub type LogLines = Pin<Box<dyn Stream<Item = LogLine> + Send>>;
 
+/// An archive as it is written. Whether it came whole is in the archive itself.
+pub type BackupStream = Pin<Box<dyn Stream<Item = Result<Bytes, Infallible>> + Send>>;
+
 /// Which log lines are asked for.
 #[derive(Debug, Clone, Default)]
 pub struct LogQuery {
@@ -97,10 +101,16 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// The newest changes first; `after` is the sequence number to go on below.
     async fn audit(&self, page: PageRequest) -> Result<Page<AuditEntry>, PlaneError>;
 
+    /// The whole node as an archive ([`crate::archive`]), while it serves.
+    async fn backup(&self, write: BackupWrite, caller: Caller) -> Result<BackupStream, PlaneError>;
+
     /// Tenants in order of name.
     async fn tenants(&self, page: PageRequest) -> Result<Page<Tenant>, PlaneError>;
     /// One tenant.
     async fn tenant(&self, tenant: &TenantName) -> Result<Revised<Tenant>, PlaneError>;
+
+    /// Tenants with all they have, in order of name. A page may have fewer than were asked for, where they have a lot.
+    async fn holdings(&self, page: PageRequest) -> Result<Page<Holding>, PlaneError>;
     /// Creates or replaces a tenant's settings.
     async fn put_tenant(
         &self,
@@ -118,6 +128,9 @@ pub trait ControlPlane: Send + Sync + 'static {
     ) -> Result<(), PlaneError>;
     /// What a tenant uses.
     async fn usage(&self, tenant: &TenantName) -> Result<Usage, PlaneError>;
+
+    /// A signed receipt of what a tenant used, durable before it is given.
+    async fn receipt(&self, tenant: &TenantName) -> Result<Receipt, PlaneError>;
     /// What its guests wrote.
     async fn logs(&self, tenant: &TenantName, query: LogQuery) -> Result<LogLines, PlaneError>;
 

@@ -1,13 +1,16 @@
 //! The daemon's binary: which kind of process this is.
 
 use std::ffi::OsString;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufReader, Read, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use control_api::archive::read_passphrase;
 use control_api::manual;
 use edge_config::Config;
+use littorald::control::backup::restore_node;
 use littorald::control::service::{Credentials, Service};
 use littorald::control::upgrade::{Predecessor, Restart};
 use littorald::control::{Node, TimeFloor};
@@ -27,6 +30,9 @@ const CONFIG_REFUSED: u8 = 78;
 const DEFAULT_CONFIG: &str = "/etc/littoral/littoral.toml";
 /// Threads that answer the admin API and keep the worker company; guests run elsewhere.
 const CONTROL_THREADS: usize = 2;
+
+/// Read of an archive at once, in bytes.
+const ARCHIVE_READ_BYTES: usize = 256 << 10;
 
 #[derive(Parser)]
 #[command(
@@ -62,6 +68,17 @@ enum Command {
     },
     /// Say what this box has, how many instances follow from it and why, and what to change
     Doctor {
+        /// Print JSON instead of a page for people
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put an archive of `littoral backup` into the empty data directory, for a node to start on
+    Restore {
+        /// The archive; `-` for standard input
+        archive: PathBuf,
+        /// A file with the passphrase that the archive is sealed under
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
         /// Print JSON instead of a page for people
         #[arg(long)]
         json: bool,
@@ -114,6 +131,14 @@ fn main() -> ExitCode {
         },
         Command::Doctor { json } => match configuration(arguments.config) {
             Ok(config) => diagnose(&config, json),
+            Err(refused) => refused,
+        },
+        Command::Restore {
+            archive,
+            passphrase_file,
+            json,
+        } => match configuration(arguments.config) {
+            Ok(config) => restore(&config, &archive, passphrase_file, json),
             Err(refused) => refused,
         },
         Command::Completions { shell } => {
@@ -262,6 +287,58 @@ fn run(
         }
         node.run(littorald::until_told_to_stop(), || tracing::info!("ready"))
             .await?;
+        Ok(())
+    })
+}
+
+fn restore(
+    config: &Config,
+    archive: &Path,
+    passphrase_file: Option<PathBuf>,
+    json: bool,
+) -> ExitCode {
+    logging::start(
+        config.log.level.as_str(),
+        config.log.format.as_str() == "json",
+        "restore",
+    );
+    in_runtime(async move {
+        let passphrase = passphrase_file
+            .as_deref()
+            .map(read_passphrase)
+            .transpose()?;
+        let input: Box<dyn Read> = if archive.as_os_str() == "-" {
+            Box::new(std::io::stdin().lock())
+        } else {
+            let file = File::open(archive)
+                .map_err(|error| format!("cannot open {}: {error}", archive.display()))?;
+            Box::new(BufReader::with_capacity(ARCHIVE_READ_BYTES, file))
+        };
+        let report = restore_node(config, input, passphrase.as_ref()).await?;
+        if json {
+            print_json(&report);
+            return Ok(());
+        }
+        let holds = &report.holds;
+        let mut text = format!(
+            "restored the node {} into {}: {} records, {} components, {} pairs, {} secrets\n",
+            report.node,
+            config.node.data_dir.display(),
+            holds.records,
+            holds.components,
+            holds.pairs,
+            holds.secrets,
+        );
+        for what in &holds.left_out {
+            text.push_str(&format!("not in the archive: {}\n", what.escape_debug()));
+        }
+        if holds.left_out_count > holds.left_out.len() as u64 {
+            text.push_str(&format!(
+                "not in the archive in all: {}\n",
+                holds.left_out_count
+            ));
+        }
+        print(&text);
         Ok(())
     })
 }

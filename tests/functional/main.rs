@@ -8,6 +8,8 @@
 )]
 
 mod admin_tls;
+mod apply;
+mod backup;
 mod bodies;
 mod capacity;
 mod changing;
@@ -22,6 +24,7 @@ mod lifecycle;
 mod observe;
 mod outbound;
 mod programs;
+mod receipts;
 mod residency;
 mod reuse;
 mod routing;

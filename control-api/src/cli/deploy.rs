@@ -332,7 +332,7 @@ async fn prepare(
 }
 
 /// Uploads and waits until that is a version, or was one; whether it is new.
-async fn publish(
+pub(super) async fn publish(
     client: &Client,
     upload: &UploadRequest,
     component_bytes: u64,
@@ -371,7 +371,7 @@ async fn route(
 }
 
 /// The time, or one above the highest accepted: versions of a module only rise.
-async fn next_version(
+pub(super) async fn next_version(
     client: &Client,
     tenant: &TenantName,
     module: &ModuleName,
@@ -517,7 +517,7 @@ fn url(route: &Route, http: &[String]) -> String {
     format!("http://{}{port}{}", route.host, route.path)
 }
 
-fn hash(path: &Path) -> std::io::Result<(Digest, u64)> {
+pub(super) fn hash(path: &Path) -> std::io::Result<(Digest, u64)> {
     let mut file = std::fs::File::open(path)?;
     let mut hash = Hash::new(&SHA256);
     let mut scratch = vec![0; 64 * 1024];

@@ -76,7 +76,7 @@ impl Failure {
         }
     }
 
-    fn problem(&self) -> Option<&Problem> {
+    pub(super) fn problem(&self) -> Option<&Problem> {
         match self {
             Failure::Client(error) => error.problem(),
             Failure::Job(problem) => Some(problem),
@@ -122,7 +122,7 @@ impl Failure {
         }
     }
 
-    fn chain(&self) -> String {
+    pub(super) fn chain(&self) -> String {
         let (mut text, mut source): (String, Option<&dyn std::error::Error>) = match self {
             Failure::Client(error) => (error.to_string(), std::error::Error::source(error)),
             Failure::Job(problem) => (problem.detail.clone(), None),

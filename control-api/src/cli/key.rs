@@ -26,7 +26,7 @@ pub(super) enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// Under which id; the key's own where absent
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         kid: Option<KeyId>,
     },
     /// List the keys a tenant trusts
@@ -41,6 +41,8 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: TenantName,
         /// The key's id
+        // A thumbprint may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: KeyId,
     },
     /// Stop trusting a key; what it signed and was accepted stays
@@ -49,6 +51,8 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: TenantName,
         /// The key's id
+        // A thumbprint may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: KeyId,
     },
 }
@@ -101,6 +105,11 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
             })
         }
     }
+}
+
+/// The same, with what is wrong as a text.
+pub(super) fn read_public(path: &Path) -> Result<PublicJwk, String> {
+    read(path).map_err(|failure| failure.chain())
 }
 
 /// The public key in a file: a JWK, or the public half of a private key.

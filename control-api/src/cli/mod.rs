@@ -4,7 +4,9 @@
 //! exit code, and people on standard error. Every operation of the API has a command. Never prints a token or a private
 //! key unless that is what was asked for.
 
+mod apply;
 mod audit;
+mod backup;
 mod certificate;
 mod context;
 mod deploy;
@@ -105,6 +107,12 @@ enum Command {
     Node(node::Command),
     /// Who changed what, newest first
     Audit(audit::Arguments),
+    /// Make a node have what files say: tenants, keys, modules, variables, routes
+    Apply(apply::Arguments),
+    /// Say what `apply` would do, and change nothing
+    Diff(apply::Files),
+    /// Take the whole node as one archive while it serves, or verify one; `littorald restore` puts it on a box
+    Backup(backup::Arguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -180,6 +188,9 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Logs(arguments) => logs::run(context, arguments).await,
         Command::Status => status::run(context).await,
         Command::Node(command) => node::run(context, command).await,
+        Command::Apply(arguments) => apply::run(context, arguments).await,
+        Command::Diff(files) => apply::diff(context, files).await,
+        Command::Backup(arguments) => backup::run(context, arguments).await,
         Command::Audit(arguments) => audit::run(context, arguments).await,
         // `run` has done these.
         Command::Keygen(_)

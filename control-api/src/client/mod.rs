@@ -4,6 +4,7 @@
 //! types, problems as [`Problem`], answers read within bounds. Never follows redirects, never uses a proxy: a token goes
 //! where it was meant to go.
 
+mod backup;
 mod certificates;
 mod error;
 mod events;
@@ -18,6 +19,7 @@ mod variables;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use backup::BackupDownload;
 pub use error::ClientError;
 pub use events::LogFollower;
 use reqwest::Url;

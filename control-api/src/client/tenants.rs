@@ -5,8 +5,8 @@ use http::Method;
 
 use super::{Client, ClientError, LogFollower, Put};
 use crate::view::{
-    LogLine, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Revised, Tenant,
-    TenantWrite, Usage,
+    Holding, LogLine, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Receipt, Revised,
+    Tenant, TenantWrite, Usage,
 };
 
 impl Client {
@@ -16,6 +16,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn tenants(&self, page: &PageRequest) -> Result<Page<Tenant>, ClientError> {
         self.get_page(&["v1", "tenants"], page).await
+    }
+
+    /// Tenants with all they have, in order of name; a page may have fewer than were asked for.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn holdings(&self, page: &PageRequest) -> Result<Page<Holding>, ClientError> {
+        self.get_page(&["v1", "holdings"], page).await
     }
 
     /// One tenant.
@@ -59,6 +67,16 @@ impl Client {
     /// [`ClientError`].
     pub async fn usage(&self, tenant: &TenantName) -> Result<Usage, ClientError> {
         self.get(&["v1", "tenants", tenant.as_ref(), "usage"]).await
+    }
+
+    /// A signed receipt of what a tenant used.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn receipt(&self, tenant: &TenantName) -> Result<Receipt, ClientError> {
+        let path = ["v1", "tenants", tenant.as_ref(), "receipts"];
+        let answer = self.send(self.request(Method::POST, &path)?).await?;
+        self.json(answer).await
     }
 
     /// The newest `limit` (1 to 1000) lines of a tenant's guests after `after_seq`, oldest first.

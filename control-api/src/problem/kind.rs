@@ -166,6 +166,8 @@ kinds! {
         "The new process did not come up, or the one before this is still draining; `detail` says which. The node goes on as it was.";
     FollowersBusy SERVICE_UNAVAILABLE "followers-busy" "Too many log followers at once"
         "The node, or the tenant, has as many open log streams as it may have. Close one, or wait for `Retry-After`.";
+    BackupBusy SERVICE_UNAVAILABLE "backup-busy" "A backup is being taken already"
+        "A node takes one backup at a time. Wait for `Retry-After`.";
     NotReady SERVICE_UNAVAILABLE "not-ready" "The node is not ready"
         "Requests would not be served now; `detail` says what is missing.";
     Draining SERVICE_UNAVAILABLE "draining" "The node is draining"

@@ -102,6 +102,7 @@ impl From<&PlaneError> for Answer {
             }
             E::UpgradeFailed { .. } => answer(Kind::UpgradeFailed),
             E::HandingOver => answer(Kind::Draining).retry_after(RETRY_AFTER_HAND_OVER_S),
+            E::BackupBusy { retry_after_s } => answer(Kind::BackupBusy).retry_after(*retry_after_s),
             E::Draining => answer(Kind::Draining).retry_after(RETRY_AFTER_RESTART_S),
             E::StoreUnavailable => {
                 answer(Kind::StoreUnavailable).retry_after(RETRY_AFTER_RESTART_S)

@@ -5,6 +5,7 @@
 //! its end even where the client hangs up. Never decides anything that the plane should.
 
 mod access;
+mod backup;
 mod certificates;
 mod conditions;
 mod connection;
@@ -165,9 +166,12 @@ macro_rules! operations {
             node::reload;
             node::upgrade;
             node::audit;
+            backup::take;
             tenants::list;
+            tenants::holdings;
             tenants::show, tenants::put, tenants::delete;
             tenants::usage;
+            tenants::receipt;
             logs::logs;
             keys::list;
             keys::show, keys::put, keys::delete;

@@ -159,6 +159,17 @@ problem_sets! {
         "500" "The node met a fault of its own"
         "503" "Too many uploads at once, the node is draining, or it cannot make changes durable"
         "507" "The node's disk is too full, or it keeps no more state";
+    /// A backup.
+    BackupProblems:
+        "400" "A query or the JSON is not understood"
+        "401" "No token, or one that is not accepted"
+        "403" "The token's scope is not enough"
+        "408" "The body did not arrive in time"
+        "413" "The JSON body is too large"
+        "415" "The body is not `application/json`"
+        "422" "A member is unknown or of the wrong type, or the passphrase has a length that is not allowed"
+        "500" "The node met a fault of its own"
+        "503" "A backup is under way, the node is draining, or its store is away";
     /// Readiness.
     ReadyProblems:
         "503" "The node is not ready";

@@ -5,14 +5,16 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::Api;
-use super::access::{AdminNode, NodeAccess, ReadNode, ReadSettings, ReadWork, TenantAccess};
+use super::access::{
+    AdminNode, AdminTenant, NodeAccess, ReadNode, ReadSettings, ReadWork, TenantAccess,
+};
 use super::conditions::{DeleteCondition, GetCondition, PutCondition};
 use super::extract::{InQuery, JsonBody, NoQuery, PageQuery};
 use super::openapi::{DeleteProblems, PutProblems, ReadProblems, TenantReadProblems};
 use super::reply::{json, page, resource, written};
 use crate::encode::percent;
 use crate::problem::Fault;
-use crate::view::{Page, Tenant, TenantWrite, Usage};
+use crate::view::{Holding, Page, Receipt, Tenant, TenantWrite, Usage};
 
 /// Tenants in order of name.
 #[utoipa::path(
@@ -35,6 +37,31 @@ pub(super) async fn list(
     let request = query.request()?;
     let tenants = api.plane().tenants(request.clone()).await?;
     page("/v1/tenants", &request, &tenants)
+}
+
+/// Tenants with all they have but certificates and what guests keep, in order of name.
+///
+/// A page ends early where its tenants have a lot, so that an answer stays within some MiB.
+#[utoipa::path(
+    get,
+    path = "/v1/holdings",
+    tag = "tenants",
+    operation_id = "list_holdings",
+    params(
+        ("limit" = Option<u16>, Query, description = "Most items, 1 to 1000; 100 where absent", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "`next_after` of the page before")
+    ),
+    responses((status = 200, description = "One page", body = Page<Holding>), ReadProblems),
+    security(("bearer" = ["node:admin", "node:read"]))
+)]
+pub(super) async fn holdings(
+    _: NodeAccess<ReadNode>,
+    State(api): State<Api>,
+    InQuery(query): InQuery<PageQuery>,
+) -> Result<Response, Fault> {
+    let request = query.request()?;
+    let holdings = api.plane().holdings(request.clone()).await?;
+    page("/v1/holdings", &request, &holdings)
 }
 
 /// One tenant with its limits.
@@ -146,4 +173,28 @@ pub(super) async fn usage(
     _: InQuery<NoQuery>,
 ) -> Result<Response, Fault> {
     json(StatusCode::OK, &api.plane().usage(&access.tenant).await?)
+}
+
+/// Gives a receipt of what a tenant used: a total that only rises, over restarts too, signed by the node.
+///
+/// Each receipt has the next number, and is counted before it is given. What was used between two is their difference.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{tenant}/receipts",
+    tag = "tenants",
+    operation_id = "give_receipt",
+    params(("tenant" = String, Path, description = "The tenant's name")),
+    responses((status = 200, description = "The receipt", body = Receipt), DeleteProblems),
+    security(("bearer" = ["node:admin", "tenant:admin"]))
+)]
+pub(super) async fn receipt(
+    access: TenantAccess<AdminTenant>,
+    State(api): State<Api>,
+    _: InQuery<NoQuery>,
+) -> Result<Response, Fault> {
+    let plane = api.plane();
+    let receipt = api
+        .change(async move { plane.receipt(&access.tenant).await })
+        .await?;
+    json(StatusCode::OK, &receipt)
 }

@@ -2,22 +2,28 @@
 //!
 //! Views are not stored and not acted on: records live in the daemon's store, domain types in its control room.
 
+mod backup;
 mod certificate;
 mod grants;
+mod holding;
 mod instances;
 mod module;
 mod node;
+mod receipt;
 mod route;
 mod secret;
 mod stores;
 mod tenant;
 mod variable;
 
+pub use backup::*;
 pub use certificate::*;
 pub use grants::*;
+pub use holding::*;
 pub use instances::*;
 pub use module::*;
 pub use node::*;
+pub use receipt::*;
 pub use route::*;
 pub use secret::*;
 pub use stores::*;

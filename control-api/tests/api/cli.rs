@@ -533,6 +533,7 @@ async fn every_operation_of_the_api_has_a_command() {
     let kid = kid.as_str().unwrap();
     let module = shell.json("module show --tenant acme hello").await;
     let chain = "chain.pem";
+    std::fs::write(shell.folder.join("desired.toml"), "[tenants.acme]").unwrap();
     std::fs::write(shell.folder.join(chain), "-----BEGIN CERTIFICATE-----").unwrap();
     for line in [
         "status",
@@ -544,9 +545,12 @@ async fn every_operation_of_the_api_has_a_command() {
         "node openapi",
         "node reload",
         "node upgrade",
+        "backup -o node.littoral",
         "tenant list",
+        "diff -f desired.toml",
         "tenant show acme",
         "usage acme",
+        "usage acme --receipt",
         "logs acme",
         &format!("key show --tenant acme {kid}"),
         &format!("certificate put --tenant acme shop --chain {chain} --key {chain}"),

@@ -254,6 +254,9 @@ fn delete_tenant(state: &State, tenant: &TenantName, deletes: &mut Vec<Key>) {
         let certificates = tenant.certificates.keys();
         deletes.extend(certificates.map(|certificate| certificate_key(of, certificate)));
     }
+    deletes.push(Key::Usage {
+        tenant: name.clone(),
+    });
     deletes.push(Key::Tenant { tenant: name });
 }
 

@@ -5,6 +5,7 @@
 //! certificates. Never runs
 //! or compiles a guest.
 
+pub mod backup;
 mod ballast;
 pub(crate) mod capacity;
 mod change;
@@ -15,6 +16,7 @@ mod crashes;
 mod dry_run;
 mod edit;
 mod grants;
+mod holdings;
 mod instances;
 mod jobs;
 pub mod logs;
@@ -24,6 +26,7 @@ mod outbound;
 mod places;
 mod plane;
 mod pressure;
+mod receipts;
 mod reload;
 mod restore;
 pub mod service;
@@ -49,7 +52,7 @@ use arc_swap::ArcSwap;
 use control_api::error::PlaneError;
 use control_api::view::NodeState;
 use edge_config::{Config, Digest, TenantName};
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -66,6 +69,7 @@ use crashes::Crashes;
 use jobs::Jobs;
 use logs::LogRings;
 use places::UploadPlaces;
+use receipts::Meter;
 use service::{Notifier, Pulse};
 use state::{NameArtifacts, State};
 
@@ -143,6 +147,9 @@ pub struct Control {
     /// What secrets among variables are sealed in.
     secrets: Vault,
     collect: Notify,
+    backups: Arc<Semaphore>,
+    /// What tenants used, over restarts.
+    meter: Meter,
     tracker: TaskTracker,
 }
 
@@ -275,6 +282,7 @@ impl Control {
     fn forget_tenant(&self, tenant: &TenantName) {
         self.metrics.forget(tenant.as_str());
         self.logs.forget(tenant.as_str());
+        self.meter.forget(tenant);
         let mut crashes = self.crashes.lock().unwrap_or_else(PoisonError::into_inner);
         crashes.forget(tenant);
         drop(crashes);

@@ -17,7 +17,7 @@ use control_api::server::{
 use control_api::view::NodeState;
 use edge_config::{Config, HTTP_SOCKETS_MAX, TlsVersion};
 use rustix::fs::{Mode, OFlags, open};
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,13 +28,14 @@ use super::jobs::Jobs;
 use super::logs::LogRings;
 use super::outbound::{self, AuthoritiesError};
 use super::places::UploadPlaces;
+use super::receipts::Meter;
 use super::restore::{RestoreError, restore};
 use super::service::{Inherited, Notifier, Pulse, Service, report};
 use super::sockets::{ListenError, Listeners};
 use super::supervise::{Backoff, DRAIN_GRACE, Supervisor};
 use super::tls::{self, Keyring, unlock};
 use super::upgrade::{Predecessor, Restart, Sockets, TakeOverError};
-use super::{ConfigSource, Control, plane, variables};
+use super::{ConfigSource, Control, backup, plane, variables};
 use crate::artifact::cache::{ArtifactCache, ArtifactKey, CacheBounds, KeyError};
 use crate::artifact::compile::{CompileLimits, CompileQueue, Compiler};
 use crate::artifact::name::{CompatHash, WASMTIME_VERSION};
@@ -50,7 +51,7 @@ use crate::store::blobs::{BlobError, Blobs};
 use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions, Transaction};
 
 /// Bytes that stay free on the disk whatever is uploaded.
-const DISK_RESERVE_BYTES: u64 = 64 << 20;
+pub(super) const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// Most artifacts on disk.
 const ARTIFACTS_MAX: usize = 100_000;
 /// Most bytes of artifacts on disk; unreferenced ones go first, and what is missing is compiled again.
@@ -78,6 +79,15 @@ pub enum NodeError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// A restore was interrupted.
+    #[error(
+        "a restore into {} did not come to its end: repeat it (`littorald restore`), or empty the directory",
+        dir.display()
+    )]
+    HalfRestored {
+        /// The data directory.
+        dir: PathBuf,
     },
     /// The store does not open.
     #[error("the store does not open")]
@@ -109,8 +119,8 @@ pub enum NodeError {
     /// Tokens cannot be checked.
     #[error("the keys that sign tokens cannot be used")]
     Auth(#[from] AuthSetupError),
-    /// The admin key that a node without configured keys makes for itself.
-    #[error("the node's own admin key cannot be made or read")]
+    /// The keys that the node makes for itself: to sign receipts, and admin tokens where no keys are configured.
+    #[error("a key of the node's own, for admin tokens or receipts, cannot be made or read")]
     AdminKey(#[from] control_api::keypair::KeyFileError),
     /// The token for scraping metrics cannot be read.
     #[error("metrics.token_file: cannot use {}", path.display())]
@@ -179,6 +189,9 @@ impl Node {
         let notifier = notifier.map(Arc::new);
         let data = config.node.data_dir.clone();
         make_private_dir(&data)?;
+        if backup::is_unfinished(&data) {
+            return Err(NodeError::HalfRestored { dir: data });
+        }
         let ballast = Ballast::in_folder(&data);
         ballast.give_back_if_full();
         if let Some(predecessor) = &mut predecessor {
@@ -195,6 +208,7 @@ impl Node {
         let keys = data.join("keys");
         make_private_dir(&keys)?;
         let (vault, keyring) = (tls::vault(&keys)?, Keyring::default());
+        let meter = Meter::open(&keys, opened.snapshot.usage.clone())?;
         let state = restore(opened.snapshot, config.limits, |record| {
             unlock(record, &vault, &keyring)
         })?;
@@ -291,6 +305,8 @@ impl Node {
             storage: Storage::at(data.join("storage")),
             secrets,
             collect: Notify::new(),
+            meter,
+            backups: Arc::new(Semaphore::new(backup::BACKUPS_AT_ONCE)),
             tracker: TaskTracker::new(),
             config: ArcSwap::from_pointee(config),
             source: OnceLock::new(),
@@ -414,6 +430,8 @@ impl Node {
         tracker.spawn(background.clone().run_until_cancelled_owned(forgetting));
         let watching = Arc::clone(&control).watch_memory();
         tracker.spawn(background.clone().run_until_cancelled_owned(watching));
+        let writing = Arc::clone(&control).write_usage_hourly();
+        in_charge(Box::pin(writing));
         let keeping = ballast.keep(DISK_ASKED_EVERY, DISK_RESERVE_BYTES);
         in_charge(Box::pin(keeping));
         let asking = {
@@ -510,6 +528,7 @@ impl Node {
         {
             tracing::warn!("some tasks did not end in time");
         }
+        control.write_usage().await;
         control.standing.send_replace(NodeState::Stopped);
         control.store().as_ref().clone().close().await;
         tracing::info!("stopped");

@@ -30,6 +30,9 @@ impl Control {
         } else {
             self.metrics.report_of_relieved(report, known, now);
         }
+        let known = |name: &TenantName| state.tenants.contains_key(name);
+        self.meter
+            .report(report, known, serves, self.now_s(), Instant::now());
     }
 
     pub(super) fn take_lines(&self, lines: Vec<GuestLine>) {

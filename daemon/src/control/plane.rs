@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use control_api::error::PlaneError;
-use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
+use control_api::plane::{
+    BackupStream, Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome,
+};
 use control_api::view::{
-    AuditEntry, Certificate, CertificateWrite, Grants, InstanceUse, Job, Module, ModuleVersion,
-    NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey, Reloaded,
-    Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, Upgraded, UploadDryRun,
-    Usage, Variable, VariableWrite, Written,
+    AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, Holding, InstanceUse, Job,
+    Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk,
+    PublisherKey, Receipt, Reloaded, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant,
+    TenantWrite, Upgraded, UploadDryRun, Usage, Variable, VariableWrite, Written,
 };
 use edge_config::{
     CertificateName, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId,
@@ -19,8 +21,8 @@ use edge_config::{
 use super::change::{Plan, check, revised};
 use super::edit::Edit;
 use super::state::{self, RouteTarget, State, TenantSettings};
-use super::views;
 use super::{Control, blocking};
+use super::{holdings, views};
 
 /// How long an answer waits for figures that are newer than the last report.
 const FIGURES_PATIENCE: Duration = Duration::from_millis(200);
@@ -108,11 +110,19 @@ impl ControlPlane for Control {
         self.audit_page(page).await
     }
 
+    async fn backup(&self, write: BackupWrite, caller: Caller) -> Result<BackupStream, PlaneError> {
+        self.take_backup(write, &caller).await
+    }
+
     async fn tenants(&self, page: PageRequest) -> Result<Page<Tenant>, PlaneError> {
         let state = self.read();
         Ok(paged(state.tenants.iter(), &page, |name, tenant| {
             views::tenant(name, &tenant.settings.value, *tenant.limits)
         }))
+    }
+
+    async fn holdings(&self, page: PageRequest) -> Result<Page<Holding>, PlaneError> {
+        Ok(holdings::page(&self.read(), &page))
     }
 
     async fn tenant(&self, tenant: &TenantName) -> Result<Revised<Tenant>, PlaneError> {
@@ -280,6 +290,10 @@ impl ControlPlane for Control {
             worker_crashes: self.worker_crashes(tenant),
             limits: *found.limits,
         })
+    }
+
+    async fn receipt(&self, tenant: &TenantName) -> Result<Receipt, PlaneError> {
+        self.give_receipt(tenant).await
     }
 
     async fn logs(&self, tenant: &TenantName, query: LogQuery) -> Result<LogLines, PlaneError> {

@@ -85,6 +85,7 @@ impl Home for Control {
             None => {
                 self.metrics.worker_ready(false);
                 self.metrics.worker_gone();
+                self.meter.worker_gone(std::time::Instant::now());
             }
         }
     }

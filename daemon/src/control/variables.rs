@@ -325,7 +325,7 @@ fn planned(
         })
 }
 
-fn shown(id: &VariableId, variable: &Variable) -> view::Variable {
+pub(super) fn shown(id: &VariableId, variable: &Variable) -> view::Variable {
     let value = match &variable.value {
         Value::Plain(text) => Some(text.to_string()),
         Value::Sealed(_) => None,

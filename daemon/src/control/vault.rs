@@ -50,6 +50,11 @@ impl Vault {
         })
     }
 
+    /// A vault under a key from elsewhere; `called` is what messages call it.
+    pub(in crate::control) fn under(key: RandomizedNonceKey, called: &'static str) -> Self {
+        Self { key, file: called }
+    }
+
     /// The nonce, then what is encrypted with its tag.
     ///
     /// # Errors

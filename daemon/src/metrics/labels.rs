@@ -153,9 +153,11 @@ impl From<&PlaneError> for UploadEnd {
             | E::ComponentTooComplex { .. }
             | E::DoesNotCompile { .. } => Self::Component,
             E::CompileTooCostly { .. } => Self::TooCostly,
-            E::UploadsBusy { .. } | E::CompileQueueFull { .. } | E::HandingOver | E::Draining => {
-                Self::Busy
-            }
+            E::UploadsBusy { .. }
+            | E::CompileQueueFull { .. }
+            | E::BackupBusy { .. }
+            | E::HandingOver
+            | E::Draining => Self::Busy,
             E::StoreUnavailable
             | E::OutcomeUnknown
             | E::StateFull { .. }

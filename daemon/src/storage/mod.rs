@@ -14,6 +14,7 @@
 //! Opened when it is first needed: a node whose guests keep nothing pays nothing for it.
 
 mod database;
+mod moving;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
 pub use database::{KEY_BYTES_MAX, Reader};
+pub use moving::{Filling, MovingError, PairParts, Pinned};
 
 use crate::durable::create_private_dir;
 use crate::link::services::{Fault, Given, StoreOp};

@@ -10,7 +10,7 @@ use super::error::StoreError;
 use super::key::Key;
 use super::record::{
     CertificateRecord, FloorRecord, ModuleRecord, NodeRecord, PublisherKeyRecord, Revised,
-    RouteRecord, SCHEMA_VERSION, Stored, TenantRecord, VariableRecord, unseal,
+    RouteRecord, SCHEMA_VERSION, Stored, TenantRecord, UsageRecord, VariableRecord, unseal,
 };
 
 /// One write: a key, and its new value or none.
@@ -116,6 +116,8 @@ pub struct Snapshot {
     pub routes: Vec<Revised<RouteRecord>>,
     /// In order of tenant and id.
     pub variables: Vec<Revised<VariableRecord>>,
+    /// In order of tenant.
+    pub usage: Vec<Revised<UsageRecord>>,
 }
 
 impl Snapshot {
@@ -137,6 +139,7 @@ impl Snapshot {
                 Key::Module { .. } => push(&mut snapshot.modules, &key, value)?,
                 Key::Route { .. } => push(&mut snapshot.routes, &key, value)?,
                 Key::Tenant { .. } => push(&mut snapshot.tenants, &key, value)?,
+                Key::Usage { .. } => push(&mut snapshot.usage, &key, value)?,
                 Key::Variable { .. } => push(&mut snapshot.variables, &key, value)?,
             }
         }

@@ -57,6 +57,11 @@ pub enum Key {
         /// Its name.
         tenant: String,
     },
+    /// What a tenant used.
+    Usage {
+        /// Its name.
+        tenant: String,
+    },
     /// A variable.
     Variable {
         /// The tenant that has it.
@@ -82,6 +87,7 @@ const MODULE: u8 = b'm';
 const NODE: u8 = b'n';
 const ROUTE: u8 = b'r';
 const TENANT: u8 = b't';
+const USAGE: u8 = b'u';
 const VARIABLE: u8 = b'v';
 
 const END: u8 = 0;
@@ -106,6 +112,7 @@ impl Key {
             Self::Node => vec![NODE],
             Self::Route { host, path } => text_key(ROUTE, &[host, path]),
             Self::Tenant { tenant } => text_key(TENANT, &[tenant]),
+            Self::Usage { tenant } => text_key(USAGE, &[tenant]),
             Self::Variable { tenant, variable } => text_key(VARIABLE, &[tenant, variable]),
         }
     }
@@ -153,11 +160,12 @@ impl Key {
                 path: text()?,
             },
             TENANT => Self::Tenant { tenant: text()? },
+            USAGE => Self::Usage { tenant: text()? },
             VARIABLE => Self::Variable {
                 tenant: text()?,
                 variable: text()?,
             },
-            _ => return Err(refuse("its tag is none of acfkmnrtv")),
+            _ => return Err(refuse("its tag is none of acfkmnrtuv")),
         };
         if rest.is_empty() {
             Ok(key)
@@ -239,6 +247,7 @@ mod tests {
             Just(Key::Node),
             (part(), part()).prop_map(|(host, path)| Key::Route { host, path }),
             part().prop_map(|tenant| Key::Tenant { tenant }),
+            part().prop_map(|tenant| Key::Usage { tenant }),
             (part(), part()).prop_map(|(tenant, variable)| Key::Variable { tenant, variable }),
         ]
     }

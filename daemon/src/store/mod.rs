@@ -38,6 +38,7 @@
 pub mod blobs;
 mod canary;
 mod contents;
+mod copy;
 mod disk;
 mod error;
 mod export;
@@ -60,12 +61,13 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 pub use contents::Snapshot;
+pub use copy::{IncomingEntries, SealedPlace, StoreCopy};
 pub use error::StoreError;
 pub use key::{Key, KeyError};
 pub use record::{
     AuditRecord, CertificateRecord, FloorRecord, GrantsRecord, ModuleRecord, PublisherKeyRecord,
-    Record, RecordError, ReuseRecord, Revised, RouteRecord, TenantRecord, VariableRecord,
-    VersionRecord,
+    Record, RecordError, ReuseRecord, Revised, RouteRecord, TenantRecord, UsageRecord,
+    VariableRecord, VersionRecord,
 };
 pub use recover::Recovery;
 
@@ -74,7 +76,7 @@ use contents::Write;
 use error::{chain, io_error};
 use ledger::Reader;
 use recover::Recovered;
-use writer::{AuditLog, Bounds, Counters, Prepared, Submitted, Writer};
+use writer::{Asked, AuditLog, Bounds, Counters, Prepared, Submitted, Writer};
 
 /// The number of a committed transaction.
 pub type Seq = u64;
@@ -201,7 +203,7 @@ pub struct Store {
 
 struct Inner {
     /// `None` once closed.
-    queue: Mutex<Option<mpsc::Sender<Submitted>>>,
+    queue: Mutex<Option<mpsc::Sender<Asked>>>,
     /// Empty once closed.
     reader: Arc<ArcSwapOption<Reader>>,
     condition: Arc<Condition>,
@@ -330,10 +332,10 @@ impl Store {
         let queue = queue.ok_or_else(|| self.unavailable())?;
         let (answer, answered) = oneshot::channel();
         queue
-            .send(Submitted {
+            .send(Asked::Commit(Submitted {
                 transaction,
                 answer,
-            })
+            }))
             .await
             .map_err(|_| self.unavailable())?;
         drop(queue);
@@ -344,6 +346,22 @@ impl Store {
                 reason: self.reason(),
             }),
         }
+    }
+
+    /// Everything that is stored, the audit log included, as of one transaction. It is held in memory twice, as entries and
+    /// as records.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn copy(&self) -> Result<StoreCopy, StoreError> {
+        let queue = self.inner.queue.lock().ok().and_then(|queue| queue.clone());
+        let queue = queue.ok_or_else(|| self.unavailable())?;
+        let (answer, answered) = oneshot::channel();
+        let asked = queue.send(Asked::Copy(answer)).await;
+        asked.map_err(|_| self.unavailable())?;
+        drop(queue);
+        let contents = answered.await.map_err(|_| self.unavailable())??;
+        StoreCopy::of(contents)
     }
 
     /// Audit entries with their sequence numbers as revisions, newest first: those before `before`, or the newest of

@@ -186,6 +186,27 @@ pub struct VariableRecord {
     pub changed_at_s: u64,
 }
 
+/// What a tenant used since it is counted; only rises.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRecord {
+    /// The tenant.
+    pub tenant: String,
+    /// Since when it is counted, in seconds since 1970-01-01 UTC.
+    pub since_s: u64,
+    /// Receipts given.
+    pub receipts: u64,
+    /// Requests admitted to a guest.
+    pub requests: u64,
+    /// Request body bytes.
+    pub request_body_bytes: u64,
+    /// Response body bytes.
+    pub response_body_bytes: u64,
+    /// CPU time of its guests, in microseconds.
+    pub cpu_us: u64,
+    /// Memory of its guests over time, in KiB times milliseconds.
+    pub memory_kib_ms: u64,
+}
+
 /// One change, for those who ask later. Its sequence number is given by the commit that carries it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
@@ -236,6 +257,8 @@ pub enum Record {
     Floor(FloorRecord),
     /// A route.
     Route(RouteRecord),
+    /// What a tenant used.
+    Usage(UsageRecord),
     /// A variable.
     Variable(VariableRecord),
 }
@@ -251,6 +274,7 @@ impl Record {
             Self::Certificate(record) => record.key(),
             Self::Floor(record) => record.key(),
             Self::Route(record) => record.key(),
+            Self::Usage(record) => record.key(),
             Self::Variable(record) => record.key(),
         }
     }
@@ -263,6 +287,7 @@ impl Record {
             Self::Certificate(record) => seal(record),
             Self::Floor(record) => seal(record),
             Self::Route(record) => seal(record),
+            Self::Usage(record) => seal(record),
             Self::Variable(record) => seal(record),
         }
     }
@@ -424,6 +449,16 @@ fn body_of<T: DeserializeOwned>(
             kind,
             bytes: rest.len(),
         })
+    }
+}
+
+impl Stored for UsageRecord {
+    const KIND: &'static str = "usage";
+    const VERSION: u8 = 1;
+    fn key(&self) -> Key {
+        Key::Usage {
+            tenant: self.tenant.clone(),
+        }
     }
 }
 

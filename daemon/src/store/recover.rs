@@ -36,7 +36,7 @@ const LEDGER_BROKEN_DIR: &str = "sled.broken-";
 /// How many of those are kept.
 const LEDGER_BROKEN_MAX: usize = 2;
 /// The export's directory.
-const EXPORT_DIR: &str = "export";
+pub(super) const EXPORT_DIR: &str = "export";
 /// Holds one byte for each attempt to open the database that did not end; gone once it opened.
 const ATTEMPTS_FILE: &str = "sled.opening";
 /// After this many attempts that neither opened nor failed, the process must have been killed by them: the database

@@ -47,6 +47,14 @@ pub(super) struct Submitted {
     pub(super) answer: oneshot::Sender<Result<Seq, StoreError>>,
 }
 
+/// What the writer is asked for.
+pub(super) enum Asked {
+    /// A transaction.
+    Commit(Submitted),
+    /// Everything that is stored, as of the last transaction that is durable by then.
+    Copy(oneshot::Sender<Result<Contents, StoreError>>),
+}
+
 /// What the writer has done, for metrics; read at any time.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -157,22 +165,55 @@ impl AuditLog {
 
 impl Writer {
     /// Works until every sender is gone.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Submitted>) {
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Asked>) {
         while let Some(first) = queue.blocking_recv() {
-            let mut bytes = first.transaction.bytes;
-            let mut group = vec![first];
-            while group.len() < GROUP_TRANSACTIONS_MAX && bytes < GROUP_BYTES_MAX {
-                let Ok(next) = queue.try_recv() else { break };
-                bytes += next.transaction.bytes;
-                group.push(next);
+            let (mut group, mut bytes, mut copy) = (Vec::new(), 0, None);
+            let mut next = Some(first);
+            while let Some(asked) = next.take() {
+                match asked {
+                    Asked::Commit(submitted) => {
+                        bytes += submitted.transaction.bytes;
+                        group.push(submitted);
+                    }
+                    // It has what was asked for before, and ends the group.
+                    Asked::Copy(answer) => {
+                        copy = Some(answer);
+                        break;
+                    }
+                }
+                if group.len() < GROUP_TRANSACTIONS_MAX && bytes < GROUP_BYTES_MAX {
+                    next = queue.try_recv().ok();
+                }
             }
             // sled code that panics is caught nearer by; this is for our own mistakes, which must not look like a
             // store that is merely slow.
-            if catch_unwind(AssertUnwindSafe(|| self.commit(group))).is_err() {
+            let committed = catch_unwind(AssertUnwindSafe(|| {
+                if !group.is_empty() {
+                    self.commit(group);
+                }
+            }));
+            if committed.is_err() {
                 self.condition.fail("the writer panicked".to_owned());
                 self.ledger = None;
             }
+            if let Some(answer) = copy {
+                // Whoever asked may be gone.
+                answer.send(self.copy()).ok();
+            }
         }
+    }
+
+    fn copy(&self) -> Result<Contents, StoreError> {
+        let unavailable = |reason| StoreError::Unavailable { reason };
+        let ledger = self.ledger.as_ref().ok_or_else(|| {
+            let why = self
+                .condition
+                .failure()
+                .unwrap_or("the database was given up");
+            unavailable(why.to_owned())
+        })?;
+        let contents = ledger.reader().contents();
+        contents.map_err(|error| unavailable(chain(&error)))
     }
 
     fn commit(&mut self, submitted: Vec<Submitted>) {

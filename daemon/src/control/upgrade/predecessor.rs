@@ -119,6 +119,7 @@ impl Control {
         };
         // Changes that began are finished; others are told to come again.
         self.handing_over.store(true, Ordering::Relaxed);
+        self.write_usage().await;
         let no_change = self.changes().lock().await;
         self.store().as_ref().clone().close().await;
         let taken = match successor.writer.send(&ToSuccessor::StoreIsFree, &[]).await {

@@ -16,8 +16,12 @@ mod variables;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use control_api::archive::{ArchiveError, ArchiveWriter, Header, PassphraseKeys};
 use control_api::error::{PlaneError, Problem};
-use control_api::plane::{Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome};
+use control_api::keypair::PrivateKey;
+use control_api::plane::{
+    BackupStream, Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome,
+};
 use control_api::view::*;
 use edge_config::{CertificateName, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId};
 use tokio::sync::Notify;
@@ -119,8 +123,57 @@ impl ControlPlane for MemoryPlane {
         self.lock().audit(&request)
     }
 
+    async fn backup(&self, write: BackupWrite, _: Caller) -> Result<BackupStream> {
+        let refused = |error: ArchiveError| PlaneError::InvalidValue {
+            field: "passphrase".to_owned(),
+            why: error.to_string(),
+        };
+        let keys = write.passphrase.as_ref().map(PassphraseKeys::make);
+        let (keys, sealing) = keys.transpose().map_err(refused)?.unzip();
+        let header = Header {
+            littoral: "0.1.0".to_owned(),
+            node: "memory".to_owned(),
+            created_at: 1,
+            revision: 1,
+            sealing,
+        };
+        let mut bytes = Vec::new();
+        let mut archive = ArchiveWriter::begin(&mut bytes, &header, keys).unwrap();
+        for tenant in self.lock().tenants.keys() {
+            archive.record(tenant.as_ref().as_bytes(), b"").unwrap();
+        }
+        archive.finish().unwrap();
+        Ok(Box::pin(futures_util::stream::iter([Ok(bytes.into())])))
+    }
+
     async fn tenants(&self, request: PageRequest) -> Result<Page<Tenant>> {
         self.lock().tenants(&request)
+    }
+
+    async fn receipt(&self, tenant: &TenantName) -> Result<Receipt> {
+        self.lock().owner(tenant)?;
+        let usage = ReceiptClaims {
+            iss: "memory".to_owned(),
+            tenant: tenant.clone(),
+            serial: 1,
+            since: 1,
+            iat: 2,
+            requests: 3,
+            request_body_bytes: 4,
+            response_body_bytes: 5,
+            cpu_ms: 6,
+            memory_mib_s: 7,
+        };
+        let key = PrivateKey::generate().unwrap();
+        Ok(Receipt {
+            receipt: control_api::receipt::sign(&key, &usage),
+            key: key.public(),
+            usage,
+        })
+    }
+
+    async fn holdings(&self, request: PageRequest) -> Result<Page<Holding>> {
+        Ok(self.lock().holdings(&request))
     }
 
     async fn tenant(&self, tenant: &TenantName) -> Result<Revised<Tenant>> {

@@ -20,6 +20,41 @@ impl State {
         Ok(page(views.into_iter(), request))
     }
 
+    pub(super) fn holdings(&self, request: &PageRequest) -> Page<Holding> {
+        let views = self.tenants.iter().map(|(name, owner)| {
+            let modules = owner.modules.values().map(|module| &module.value);
+            let held = modules.map(|module| HeldModule {
+                name: module.name.clone(),
+                active_version: module.active_version,
+                highest_version: module.highest_version,
+                digest: module.versions[0].digest,
+                instances: module.instances,
+                grants: module.grants.clone(),
+            });
+            let routes = owner.routes.iter().map(|(id, to)| HeldRoute {
+                id: id.clone(),
+                module: to.value.module.clone(),
+                version: to.value.version,
+            });
+            let holding = Holding {
+                tenant: name.clone(),
+                limits: owner.write.limits,
+                hosts: owner.write.hosts.clone(),
+                suspended: owner.write.suspended,
+                keys: owner.keys.values().map(|key| key.value.clone()).collect(),
+                modules: held.collect(),
+                routes: routes.collect(),
+                variables: owner
+                    .variables
+                    .values()
+                    .map(|one| one.value.clone())
+                    .collect(),
+            };
+            (name, holding)
+        });
+        page(views, request)
+    }
+
     pub(super) fn tenant(&self, tenant: &TenantName) -> Result<Revised<Tenant>> {
         self.owner(tenant)?.view(tenant)
     }
