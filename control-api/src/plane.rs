@@ -12,10 +12,10 @@ use futures_util::Stream;
 
 use crate::error::PlaneError;
 use crate::view::{
-    AuditEntry, Certificate, CertificateWrite, Grants, InstanceUse, Job, LogLine, Module,
+    AuditEntry, Certificate, CertificateWrite, Database, Grants, InstanceUse, Job, LogLine, Module,
     ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk, PublisherKey,
-    Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant, TenantWrite, UploadDryRun, Usage,
-    Variable, VariableWrite, Written,
+    Revised, Route, RouteDryRun, RouteWrite, SqlQuery, SqlResult, StoreKey, Tenant, TenantWrite,
+    UploadDryRun, Usage, Variable, VariableWrite, Written,
 };
 
 /// Who asks for a change, for the audit log.
@@ -272,6 +272,27 @@ pub trait ControlPlane: Send + Sync + 'static {
         key: &str,
         caller: Caller,
     ) -> Result<(), PlaneError>;
+    /// A tenant's SQL databases, in order of name.
+    async fn databases(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Database>, PlaneError>;
+    /// Removes a database.
+    async fn delete_database(
+        &self,
+        tenant: &TenantName,
+        database: &StoreName,
+        caller: Caller,
+    ) -> Result<(), PlaneError>;
+    /// Carries out one statement on a database that is there.
+    async fn query_database(
+        &self,
+        tenant: &TenantName,
+        database: &StoreName,
+        query: SqlQuery,
+        caller: Caller,
+    ) -> Result<SqlResult, PlaneError>;
     /// What a module's guests are granted; the revision is the module's.
     async fn module_grants(
         &self,

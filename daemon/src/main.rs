@@ -10,7 +10,7 @@ use edge_config::Config;
 use littorald::control::service::{Credentials, Service};
 use littorald::control::{Node, TimeFloor};
 use littorald::dev::{self, DevOptions};
-use littorald::{artifact, doctor, logging, worker};
+use littorald::{artifact, doctor, logging, storage, worker};
 
 /// What the process ends with; the unit file says which of them must not restart it.
 ///
@@ -79,6 +79,9 @@ enum Command {
     /// A compile process; started by the node
     #[command(hide = true)]
     Compile,
+    /// A process that has a tenant's SQL databases open; started by the node
+    #[command(hide = true)]
+    Databases,
 }
 
 fn main() -> ExitCode {
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
     match arguments.command.unwrap_or(run_it) {
         Command::Worker => worker::main(),
         Command::Compile => artifact::compile::child_main(),
+        Command::Databases => storage::sql::child_main(),
         Command::Run { clock_is_right } => match configuration(arguments.config) {
             Ok(config) if clock_is_right => run(config, TimeFloor::Reset),
             Ok(config) => run(config, TimeFloor::Kept),

@@ -220,13 +220,13 @@ fn a_spin_application_is_deployed_from_its_manifest_and_what_has_no_counterpart_
         json(&edge, &deploy).await;
         assert_eq!(variable("later").await, "now");
 
-        let more = format!("{manifest}\nsqlite_databases = [\"default\"]\n");
+        let more = format!("{manifest}\nai_models = [\"llama2\"]\n");
         std::fs::write(&file, more).unwrap();
         let output = littoral(&edge, &deploy).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success());
         assert!(
-            said.contains("[component.hello] sqlite_databases is not supported"),
+            said.contains("[component.hello] ai_models is not supported"),
             "{said}"
         );
     });

@@ -26,6 +26,7 @@ mod reuse;
 mod routing;
 mod service;
 mod settings;
+mod sqlite;
 mod statements;
 mod storage;
 mod tls;

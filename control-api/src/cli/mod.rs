@@ -7,6 +7,7 @@
 mod audit;
 mod certificate;
 mod context;
+mod database;
 mod deploy;
 mod failure;
 mod grants;
@@ -80,6 +81,9 @@ enum Command {
     /// What guests keep in key-value stores
     #[command(subcommand)]
     Store(store::Command),
+    /// What guests keep in SQL databases
+    #[command(subcommand)]
+    Database(database::Command),
     /// What hostnames are served with over TLS
     #[command(subcommand)]
     Certificate(certificate::Command),
@@ -171,6 +175,7 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Tenant(command) => tenant::run(context, command).await,
         Command::Key(command) => key::run(context, command).await,
         Command::Store(command) => store::run(context, command).await,
+        Command::Database(command) => database::run(context, command).await,
         Command::Certificate(command) => certificate::run(context, command).await,
         Command::Deploy(arguments) => deploy::run(context, arguments).await,
         Command::Module(command) => module::run(context, command).await,

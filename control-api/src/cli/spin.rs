@@ -85,6 +85,8 @@ struct Component {
     #[serde(default)]
     key_value_stores: Vec<String>,
     #[serde(default)]
+    sqlite_databases: Vec<String>,
+    #[serde(default)]
     allowed_outbound_hosts: Vec<String>,
     #[serde(default)]
     environment: BTreeMap<String, String>,
@@ -324,6 +326,12 @@ fn module(
             Err(error) => wrong.push(format!("key_value_stores: {error}")),
         }
     }
+    for database in &component.sqlite_databases {
+        match database.parse::<StoreName>() {
+            Ok(database) => grants.databases.push(database),
+            Err(error) => wrong.push(format!("sqlite_databases: {error}")),
+        }
+    }
     for host in &component.allowed_outbound_hosts {
         match host.parse::<OutboundPattern>() {
             Ok(host) => grants.outbound.push(host),
@@ -450,7 +458,7 @@ mod tests {
             component = "b"
             [component.a]
             source = { url = "https://example.com/a.wasm", digest = "sha256:00" }
-            sqlite_databases = ["default"]
+            sqlite_databases = ["a/b"]
             ai_models = ["llama2"]
             key_value_stores = ["a/b"]
             allowed_outbound_hosts = ["example.com"]
@@ -470,7 +478,7 @@ mod tests {
             "[component.a] variables: host names \"nowhere\", which [variables] has not",
             "[component.a] variables: open = \"{{ half\" has a {{ without its }}",
             "[component.a] variables: \"Bad\" is no name of a variable",
-            "[component.a] sqlite_databases is not supported",
+            "[component.a] sqlite_databases: store name \"a/b\"",
             "[component.a] ai_models is not supported",
             "[component.a] key_value_stores: store name \"a/b\"",
             "[component.a] allowed_outbound_hosts: outbound host \"example.com\" has no scheme",

@@ -5,6 +5,7 @@
 //! where it was meant to go.
 
 mod certificates;
+mod databases;
 mod error;
 mod events;
 mod node;

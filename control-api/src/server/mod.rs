@@ -8,6 +8,7 @@ mod access;
 mod certificates;
 mod conditions;
 mod connection;
+mod databases;
 mod envelope;
 mod extract;
 mod followers;
@@ -183,6 +184,9 @@ fn operations() -> OpenApiRouter<Api> {
         .routes(routes!(variables::show, variables::put, variables::delete))
         .routes(routes!(stores::list))
         .routes(routes!(stores::show, stores::put, stores::delete))
+        .routes(routes!(databases::list))
+        .routes(routes!(databases::delete))
+        .routes(routes!(databases::query))
         .routes(routes!(jobs::show))
         .routes(routes!(routes::list))
         .routes(routes!(routes::show, routes::put, routes::delete))

@@ -3,6 +3,7 @@
 //! Views are not stored and not acted on: records live in the daemon's store, domain types in its control room.
 
 mod certificate;
+mod databases;
 mod grants;
 mod instances;
 mod module;
@@ -14,6 +15,7 @@ mod tenant;
 mod variable;
 
 pub use certificate::*;
+pub use databases::*;
 pub use grants::*;
 pub use instances::*;
 pub use module::*;

@@ -9,8 +9,10 @@ use tokio::sync::Semaphore;
 
 use super::outbound::{Outbound, Trust};
 use super::services::Services;
+use super::sql::Connection;
 use crate::link::ModuleGrants;
 use crate::link::services::{Ask, Fault, Given, StoreOp, Unconnected};
+use crate::link::sql::{SqlFault, SqlOp};
 use crate::quota::Tenant;
 
 /// Of one module of one tenant; shared by all its guests.
@@ -92,6 +94,38 @@ impl Capabilities {
     /// Whether the module may open this key-value store.
     pub(super) fn may_open(&self, store: &str) -> bool {
         self.grants.key_value.iter().any(|granted| granted == store)
+    }
+
+    /// A connection to a database, where the module may open it: its calls are [`Connection::call`]'s.
+    ///
+    /// # Errors
+    /// [`SqlFault`]
+    ///
+    /// # Cancel safety
+    /// Dropped, the connection is closed should it still be opened.
+    pub(super) async fn open_database(&self, database: String) -> Result<Connection, SqlFault> {
+        if !self.grants.databases.contains(&database) {
+            return Err(SqlFault::AccessDenied);
+        }
+        self.may_execute()?;
+        let module = Arc::clone(&self.module);
+        let connection = Connection::new(Arc::clone(&self.services), &self.tenant, module);
+        connection.call(SqlOp::Open { database }).await?;
+        Ok(connection)
+    }
+
+    /// Counts like a call of a store: both are control's work.
+    ///
+    /// # Errors
+    /// [`SqlFault::Io`] where there were too many.
+    pub(super) fn may_execute(&self) -> Result<(), SqlFault> {
+        match self.tenant.store_wait(Instant::now()) {
+            None => Ok(()),
+            Some(wait) => Err(SqlFault::Io(format!(
+                "more calls of databases than the tenant may make each second; the next is possible in {} ms",
+                wait.as_millis().max(1)
+            ))),
+        }
     }
 
     /// Calls a store that was opened.

@@ -8,7 +8,7 @@ use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 
 use super::state::GuestState;
-use super::{config, key_value, variables, wasi_keyvalue};
+use super::{config, key_value, sql, variables, wasi_keyvalue};
 
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
@@ -55,6 +55,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     super::sockets::add_to_linker(l)?;
     // What Spin adds, and drafts of WASI: offered to all, and refused at the call where it was not granted.
     key_value::add_to_linker(l)?;
+    sql::add_to_linker(l)?;
     variables::add_to_linker(l)?;
     config::add_to_linker(l)?;
     wasi_keyvalue::add_to_linker(l)?;
@@ -91,6 +92,8 @@ fn version_in(version: &str, line: &str) -> bool {
 pub enum Grant {
     /// A key-value store.
     KeyValue,
+    /// An SQL database.
+    Databases,
     /// Somewhere to connect to.
     Outbound,
 }
@@ -101,6 +104,7 @@ impl Grant {
     pub fn name(self) -> &'static str {
         match self {
             Self::KeyValue => "key_value",
+            Self::Databases => "databases",
             Self::Outbound => "outbound",
         }
     }
@@ -114,6 +118,7 @@ pub fn grant_for(name: &str) -> Option<Grant> {
         "fermyon:spin/key-value" | "spin:key-value/key-value" | "wasi:keyvalue/store" => {
             Some(Grant::KeyValue)
         }
+        "fermyon:spin/sqlite" | "spin:sqlite/sqlite" => Some(Grant::Databases),
         "wasi:http/outgoing-handler" | "wasi:http/client" | "wasi:sockets/tcp" => {
             Some(Grant::Outbound)
         }
@@ -122,10 +127,13 @@ pub fn grant_for(name: &str) -> Option<Grant> {
 }
 
 /// What is offered in one version only: pre-releases, and packages that have seen no other.
-const OFFERED_EXACTLY: [&str; 12] = [
+const OFFERED_EXACTLY: [&str; 15] = [
     "fermyon:spin/key-value@2.0.0",
+    "fermyon:spin/sqlite@2.0.0",
     "fermyon:spin/variables@2.0.0",
     "spin:key-value/key-value@3.0.0",
+    "spin:sqlite/sqlite@3.0.0",
+    "spin:sqlite/sqlite@3.1.0",
     "spin:variables/variables@3.0.0",
     "wasi:config/store@0.2.0-draft-2024-09-27",
     "wasi:config/store@0.2.0-rc.1",

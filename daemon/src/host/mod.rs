@@ -13,6 +13,7 @@ mod outbound;
 mod program;
 mod services;
 mod sockets;
+mod sql;
 mod state;
 mod stdio;
 #[cfg(test)]

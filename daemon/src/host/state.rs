@@ -28,6 +28,8 @@ pub struct GuestState {
     pub(super) capabilities: Arc<Capabilities>,
     /// Key-value stores that it has open.
     pub(super) open_stores: usize,
+    /// Connections to databases that it has open.
+    pub(super) open_databases: usize,
     /// What it looked up.
     pub(super) names: Names,
     wasi: WasiCtx,
@@ -101,6 +103,7 @@ impl GuestState {
             hooks: OutboundHooks::new(Arc::clone(&capabilities), log),
             capabilities,
             open_stores: 0,
+            open_databases: 0,
             names: Names::default(),
             wasi,
             http,

@@ -230,6 +230,8 @@ pub struct ModuleTarget {
 pub struct ModuleGrants {
     /// Key-value stores of the tenant, by name.
     pub key_value: Vec<String>,
+    /// SQL databases of the tenant, by name.
+    pub databases: Vec<String>,
     /// Where they may connect to (`edge_config::OutboundPattern`).
     pub outbound: Vec<String>,
     /// Addresses that names may lead to though they are not public. Control judges by them; a worker keeps no connection

@@ -12,6 +12,7 @@ mod message;
 mod pieces;
 pub mod services;
 pub mod signing;
+pub mod sql;
 
 pub use frame::{FILES_MAX, FrameBounds, FrameError, LinkReader, LinkWriter, split};
 pub use message::{

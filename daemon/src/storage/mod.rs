@@ -14,6 +14,7 @@
 //! Opened when it is first needed: a node whose guests keep nothing pays nothing for it.
 
 mod database;
+pub mod sql;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -70,6 +70,8 @@ pub struct GrantsRecord {
     pub networks: Vec<String>,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// SQL databases of the tenant; since version 4 of the module.
+    pub databases: Vec<String>,
 }
 
 /// How the instances of a module serve more than one request each.
@@ -83,6 +85,41 @@ pub struct ReuseRecord {
     pub concurrency_max: u32,
     /// What an instance may hold after a request to serve another, in bytes.
     pub memory_bytes_max: u64,
+}
+
+/// [`ModuleRecord`] as version 3 had it; its versions were as they are now.
+#[derive(Serialize, Deserialize)]
+struct ModuleRecord3 {
+    tenant: String,
+    module: String,
+    active_version: u64,
+    highest_version: u64,
+    versions: Vec<VersionRecord>,
+    reuse: Option<ReuseRecord>,
+    grants: Option<GrantsRecord3>,
+}
+
+/// [`GrantsRecord`] as version 3 of the module had it.
+#[derive(Serialize, Deserialize)]
+struct GrantsRecord3 {
+    key_value: Vec<String>,
+    variables: Vec<String>,
+    outbound: Vec<String>,
+    networks: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl From<GrantsRecord3> for GrantsRecord {
+    fn from(old: GrantsRecord3) -> Self {
+        Self {
+            key_value: old.key_value,
+            variables: old.variables,
+            outbound: old.outbound,
+            networks: old.networks,
+            environment: old.environment,
+            databases: Vec::new(),
+        }
+    }
 }
 
 /// [`ModuleRecord`] as version 2 had it; its versions were as they are now.
@@ -450,7 +487,7 @@ impl Stored for PublisherKeyRecord {
 
 impl Stored for ModuleRecord {
     const KIND: &'static str = "module";
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
     fn key(&self) -> Key {
         Key::Module {
             tenant: self.tenant.clone(),
@@ -479,6 +516,17 @@ impl Stored for ModuleRecord {
                     versions: old.versions,
                     reuse: old.reuse,
                     grants: None,
+                }),
+            ),
+            3 => Some(
+                body_of(Self::KIND, version, body).map(|old: ModuleRecord3| Self {
+                    tenant: old.tenant,
+                    module: old.module,
+                    active_version: old.active_version,
+                    highest_version: old.highest_version,
+                    versions: old.versions,
+                    reuse: old.reuse,
+                    grants: old.grants.map(Into::into),
                 }),
             ),
             _ => None,
