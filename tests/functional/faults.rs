@@ -227,11 +227,12 @@ fn a_full_disk_refuses_commits_and_loses_none() {
         };
         assert_eq!(ask("CREATE+TABLE+t(v)").await, "");
         assert_eq!(ask("INSERT+INTO+t+VALUES(1)").await, "");
-        disk.fill_to_the_last_byte();
-        // What is there already of the log has room for a few.
+        acme.limit(serde_json::json!({"database_kib_max": 1_000_000}))
+            .await;
+        disk.fill(40);
         let mut kept = 1;
         loop {
-            let said = ask("INSERT+INTO+t+VALUES(randomblob(100000))").await;
+            let said = ask("INSERT+INTO+t+VALUES(randomblob(1000000))").await;
             if !said.is_empty() {
                 assert!(said.contains("the node's disk is full"), "{said}");
                 break;
@@ -239,10 +240,6 @@ fn a_full_disk_refuses_commits_and_loses_none() {
             kept += 1;
             assert!(kept < 1000, "the disk is never full");
         }
-        assert_eq!(
-            ask("SELECT+count(*)+AS+n+FROM+t").await,
-            format!("n=Value::Integer({kept})")
-        );
         disk.make_room();
         assert_eq!(ask("INSERT+INTO+t+VALUES(2)").await, "");
         let said = ask("SELECT+count(*)+AS+n+FROM+t;;PRAGMA+integrity_check").await;

@@ -392,6 +392,7 @@ mod tests {
         [component.api]
         source = "api.wasm"
         key_value_stores = ["default", "cache"]
+        sqlite_databases = ["default", "orders"]
         allowed_outbound_hosts = ["https://api.example.com", "http://self"]
         files = []
         [component.api.variables]
@@ -428,6 +429,8 @@ mod tests {
         assert_eq!(api.widened, ["/health"]);
         let stores: Vec<_> = api.grants.key_value.iter().map(StoreName::as_str).collect();
         assert_eq!(stores, ["default", "cache"]);
+        let databases: Vec<_> = api.grants.databases.iter().map(StoreName::as_str).collect();
+        assert_eq!(databases, ["default", "orders"]);
         assert_eq!(api.grants.outbound.len(), 2);
         let variables: Vec<_> = api
             .variables

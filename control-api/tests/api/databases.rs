@@ -34,7 +34,7 @@ async fn databases_are_listed_asked_and_removed() {
     let statement = json!({"statement": "SELECT 1"});
     refused(query("other", &statement), 404, "database-not-found").await;
     for body in [json!({}), json!({"statement": "SELECT 1", "more": 1})] {
-        refused(query("default", &body), 400, "body-invalid").await;
+        refused(query("default", &body), 422, "json-shape").await;
     }
     let path = format!("{DATABASES}/default");
     let gone = node.delete(&path).send().await.unwrap();

@@ -741,9 +741,9 @@ mod tests {
         assert_eq!((module.active_version, module.highest_version), (7, 9));
         assert_eq!(module.versions[0].inspection, [1, 2, 3]);
         assert_eq!(module.reuse, None);
-        // Written again it is of version 3, and the same.
+        // Written again it is of version 4, and the same.
         let new = seal(&module).unwrap();
-        assert_eq!(new[0], 3);
+        assert_eq!(new[0], 4);
         let again: Revised<ModuleRecord> = unseal(&key, &new).unwrap();
         assert_eq!(again.record, module);
 
@@ -778,6 +778,42 @@ mod tests {
         let read: Revised<ModuleRecord> = unseal(&key, &old).unwrap();
         assert_eq!(read.record.reuse, Some(reuse));
         assert_eq!(read.record.grants, None);
+        old.push(0);
+        assert!(matches!(
+            unseal::<ModuleRecord>(&key, &old),
+            Err(RecordError::Trailing { bytes: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn a_module_of_version_3_is_read_as_one_that_was_granted_no_databases() {
+        let key = Key::Module {
+            tenant: "acme".into(),
+            module: "hello".into(),
+        };
+        let list = |name: &str| vec![name.to_owned()];
+        let environment = vec![("A".to_owned(), "b".to_owned())];
+        let grants = (
+            list("store"),
+            list("variable"),
+            list("host"),
+            list("net"),
+            &environment,
+        );
+        let versions: Vec<VersionRecord> = Vec::new();
+        let reuse: Option<ReuseRecord> = None;
+        let body = ("acme", "hello", 7_u64, 9_u64, versions, reuse, Some(grants));
+        let mut old = postcard::to_extend(&body, vec![3, 5, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let read: Revised<ModuleRecord> = unseal(&key, &old).unwrap();
+        let wanted = GrantsRecord {
+            key_value: list("store"),
+            variables: list("variable"),
+            outbound: list("host"),
+            networks: list("net"),
+            environment,
+            databases: Vec::new(),
+        };
+        assert_eq!(read.record.grants, Some(wanted));
         old.push(0);
         assert!(matches!(
             unseal::<ModuleRecord>(&key, &old),

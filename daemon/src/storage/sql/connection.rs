@@ -70,8 +70,11 @@ impl Open {
                 transaction_since: None,
                 rolled_back: None,
             }),
+            // Its log needs room.
+            Err(_) if disk_is_full() => Err(SqlFault::Io("the node's disk is full".to_owned())),
             Err(error) => Err(SqlFault::Io(format!(
-                "the database cannot be opened: {error}"
+                "the database cannot be opened: {}",
+                said(&error)
             ))),
         }
     }
@@ -147,7 +150,9 @@ impl Open {
     fn fault(&self, error: &rusqlite::Error) -> SqlFault {
         let ms_max = self.bounds.statement_ms_max;
         SqlFault::Io(match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) if disk_is_full() => "the node's disk is full".to_owned(),
+            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) if disk_is_full() => {
+                "the node's disk is full".to_owned()
+            }
             Some(ErrorCode::DiskFull) => return SqlFault::Full,
             Some(ErrorCode::OperationInterrupted) => {
                 format!("the statement took more than the allowed {ms_max} ms")
