@@ -181,14 +181,14 @@ pub(super) struct Program {
     pub(super) start: Start,
 }
 
-/// Who waits for answers.
+/// Who waits for answers, and until when.
 #[derive(Default)]
-struct Waiting(Mutex<HashMap<u64, (Instant, oneshot::Sender<Result<SqlRows, SqlFault>>)>>);
+struct Waiting(Mutex<Replies>);
+
+type Replies = HashMap<u64, (Instant, oneshot::Sender<Result<SqlRows, SqlFault>>)>;
 
 impl Waiting {
-    fn all(
-        &self,
-    ) -> MutexGuard<'_, HashMap<u64, (Instant, oneshot::Sender<Result<SqlRows, SqlFault>>)>> {
+    fn all(&self) -> MutexGuard<'_, Replies> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
