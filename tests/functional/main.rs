@@ -15,6 +15,7 @@ mod configuration;
 mod crash;
 mod dev;
 mod faults;
+mod files;
 mod instances;
 mod key_value;
 mod lifecycle;

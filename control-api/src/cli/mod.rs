@@ -10,6 +10,7 @@ mod context;
 mod database;
 mod deploy;
 mod failure;
+mod files;
 mod grants;
 mod key;
 mod keygen;

@@ -3,17 +3,17 @@
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 
+use super::key_value::Guest;
 use super::state::GuestState;
 use super::{config, key_value, sql, variables, wasi_keyvalue};
 
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
-/// Files: the interfaces are there because standard libraries import them, but no directory is ever opened, so every
-/// path is absent. Outgoing requests go where a grant of the module leads. So do connections over TCP
+/// Files: in 0.2 those that were deployed with the component. In 0.3 the interfaces are there because standard libraries
+/// import them, and no directory is open. Outgoing requests go where a grant of the module leads. So do connections over TCP
 /// in 0.2; all other sockets are there for the same reason as files, and denied as they are made.
 ///
 /// # Errors
@@ -32,11 +32,8 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
         cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
         cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
         cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
-        filesystem::preopens::add_to_linker::<_, WasiFilesystem>(
-            l,
-            WasiFilesystemView::filesystem,
-        )?;
-        filesystem::types::add_to_linker::<_, WasiFilesystem>(l, WasiFilesystemView::filesystem)?;
+        filesystem::preopens::add_to_linker::<_, Guest>(l, |state| state)?;
+        filesystem::types::add_to_linker::<_, Guest>(l, |state| state)?;
         random::insecure::add_to_linker::<_, WasiRandom>(l, WasiRandomView::random)?;
         random::insecure_seed::add_to_linker::<_, WasiRandom>(l, WasiRandomView::random)?;
         let options = sockets::network::LinkOptions::default();

@@ -1,5 +1,7 @@
 //! What control and a worker say to each other.
 
+use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
 
 use super::signing::SigningKeyId;
@@ -206,6 +208,15 @@ pub enum TableChange {
         /// As in `Certificate`.
         name: String,
     },
+}
+
+/// The answer to a worker's need.
+#[derive(Debug)]
+pub struct Supplied {
+    /// The artifact, verified.
+    pub artifact: OwnedFd,
+    /// The upload that it was made of, where files were deployed with that.
+    pub upload: Option<OwnedFd>,
 }
 
 /// What a route serves.
