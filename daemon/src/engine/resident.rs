@@ -272,8 +272,11 @@ impl Resident {
         };
         let file_bytes = rustix::fs::fstat(&file).map_or(0, |stat| stat.st_size);
         let file_bytes = u64::try_from(file_bytes).unwrap_or(0);
-        slot.bytes
-            .store(file_bytes.saturating_add(LINKED_BYTES), Ordering::Relaxed);
+        let index_bytes = files.as_ref().map_or(0, |files| files.index_bytes());
+        let bytes = file_bytes
+            .saturating_add(LINKED_BYTES)
+            .saturating_add(index_bytes);
+        slot.bytes.store(bytes, Ordering::Relaxed);
         let component =
             crate::artifact::load(&self.engine, file).map_err(|error| format!("{error:#}"))?;
         let loaded = Loaded::link(&self.linker, &component, slot.world, files)

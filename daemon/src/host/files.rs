@@ -28,6 +28,8 @@ use super::state::GuestState;
 
 /// Most bytes in one read.
 const READ_BYTES_MAX: u64 = 64 << 10;
+/// What a name in a folder takes beside its text, in bytes.
+const NAME_BYTES: usize = 32;
 /// The folder that guests see first.
 const ROOT: usize = 0;
 
@@ -59,6 +61,16 @@ impl Files {
         let length = upload.metadata()?.len();
         let index = Index::read(length, |buffer, at| upload.read_exact_at(buffer, at))?;
         Ok(index.map(|index| Self::new(upload, index)))
+    }
+
+    /// About what its tree takes in memory, in bytes.
+    #[must_use]
+    pub fn index_bytes(&self) -> u64 {
+        let names = self.nodes.iter().map(|node| match &node.what {
+            What::Folder(names) => names.keys().map(|name| NAME_BYTES + name.len()).sum(),
+            What::File { .. } => 0,
+        });
+        (names.sum::<usize>() + self.nodes.len() * size_of::<Node>()) as u64
     }
 
     fn new(upload: File, index: Index) -> Self {

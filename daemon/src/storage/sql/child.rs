@@ -12,7 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use rusqlite::Connection;
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -103,6 +103,10 @@ fn bind(start: &Start) -> io::Result<()> {
         (Resource::Fsize, start.file_bytes_max),
         (Resource::Data, data),
     ] {
+        // What is stricter already stays.
+        let most = getrlimit(resource)
+            .maximum
+            .map_or(most, |have| have.min(most));
         let limit = Rlimit {
             current: Some(most),
             maximum: Some(most),
