@@ -25,10 +25,15 @@ pub struct Capabilities {
     /// Calls of stores under way: a value lies in the worker's memory until its guest takes it, and guests of 0.3 can have
     /// thousands of calls under way at once.
     calls: Semaphore,
+    /// Connections to databases that are being opened: while other tenants have all processes, that takes as long as a
+    /// statement may, and what waits has a place that the node's guests share.
+    opening: Semaphore,
 }
 
 /// Calls of stores under way at once, of all guests of a module; those that can be large count for several.
 const CALLS_MAX: u32 = 64;
+/// Connections to databases that are opened at once, of all guests of a module.
+const OPENING_MAX: usize = 8;
 /// What one of those calls may move, in bytes.
 const CALL_BYTES: usize = 1 << 20;
 /// What a call for several values counts for.
@@ -50,6 +55,7 @@ impl Capabilities {
             grants,
             services,
             calls: Semaphore::const_new(CALLS_MAX as usize),
+            opening: Semaphore::const_new(OPENING_MAX),
         }
     }
 
@@ -108,6 +114,8 @@ impl Capabilities {
             return Err(SqlFault::AccessDenied);
         }
         self.may_execute()?;
+        let opening = self.opening.acquire().await;
+        let _opening = opening.map_err(|_| SqlFault::Io("the node is going down".to_owned()))?;
         let module = Arc::clone(&self.module);
         let connection = Connection::new(Arc::clone(&self.services), &self.tenant, module);
         connection.call(SqlOp::Open { database }).await?;
