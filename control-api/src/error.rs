@@ -76,6 +76,12 @@ pub enum PlaneError {
         tenant: TenantName,
         store: StoreName,
     },
+    /// No such database.
+    #[error("tenant `{tenant}` has no database `{database}`")]
+    DatabaseNotFound {
+        tenant: TenantName,
+        database: StoreName,
+    },
     /// No such job, or forgotten.
     #[error("there is no job `{job}`; finished jobs are kept for a while only")]
     JobNotFound { job: String },

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod client;
 mod encode;
 pub mod error;
+pub mod files;
 mod json;
 pub mod keypair;
 pub mod manual;

@@ -13,10 +13,11 @@ use futures_util::Stream;
 
 use crate::error::PlaneError;
 use crate::view::{
-    AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, Holding, InstanceUse, Job,
-    LogLine, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition,
-    PublicJwk, PublisherKey, Receipt, Reloaded, Revised, Route, RouteDryRun, RouteWrite, StoreKey,
-    Tenant, TenantWrite, Upgraded, UploadDryRun, Usage, Variable, VariableWrite, Written,
+    AuditEntry, BackupWrite, Certificate, CertificateWrite, Database, Grants, Holding, InstanceUse,
+    Job, LogLine, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition,
+    PublicJwk, PublisherKey, Receipt, Reloaded, Revised, Route, RouteDryRun, RouteWrite, SqlQuery,
+    SqlResult, StoreKey, Tenant, TenantWrite, Upgraded, UploadDryRun, Usage, Variable,
+    VariableWrite, Written,
 };
 
 /// Who asks for a change, for the audit log.
@@ -289,6 +290,27 @@ pub trait ControlPlane: Send + Sync + 'static {
         key: &str,
         caller: Caller,
     ) -> Result<(), PlaneError>;
+    /// A tenant's SQL databases, in order of name.
+    async fn databases(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Database>, PlaneError>;
+    /// Removes a database.
+    async fn delete_database(
+        &self,
+        tenant: &TenantName,
+        database: &StoreName,
+        caller: Caller,
+    ) -> Result<(), PlaneError>;
+    /// Carries out one statement on a database that is there.
+    async fn query_database(
+        &self,
+        tenant: &TenantName,
+        database: &StoreName,
+        query: SqlQuery,
+        caller: Caller,
+    ) -> Result<SqlResult, PlaneError>;
     /// What a module's guests are granted; the revision is the module's.
     async fn module_grants(
         &self,

@@ -15,7 +15,7 @@ use littorald::control::service::{Credentials, Service};
 use littorald::control::upgrade::{Predecessor, Restart};
 use littorald::control::{Node, TimeFloor};
 use littorald::dev::{self, DevOptions};
-use littorald::{artifact, doctor, logging, worker};
+use littorald::{artifact, doctor, logging, storage, worker};
 
 /// What the process ends with; the unit file says which of them must not restart it.
 ///
@@ -101,6 +101,9 @@ enum Command {
     /// A compile process; started by the node
     #[command(hide = true)]
     Compile,
+    /// A process that has a tenant's SQL databases open; started by the node
+    #[command(hide = true)]
+    Databases,
 }
 
 fn main() -> ExitCode {
@@ -112,6 +115,7 @@ fn main() -> ExitCode {
     match arguments.command.unwrap_or(run_it) {
         Command::Worker => worker::main(),
         Command::Compile => artifact::compile::child_main(),
+        Command::Databases => storage::sql::child_main(),
         Command::Run {
             clock_is_right,
             take_over,

@@ -297,9 +297,30 @@ limits! {
     /// One value in a key-value store.
     key_value_value_kib_max: 1_024, 1..=4_096 "KiB",
         "the guest's call answers an error that says so";
-    /// Calls of key-value stores and for variables, on average; as many again at once.
+    /// Calls of key-value stores, for variables and of SQL databases, on average; as many again at once.
     key_value_calls_per_s_max: 50_000, 0..=10_000_000 "calls/s",
         "the guest's call answers an error that says so";
+    /// SQL databases.
+    databases_max: 4, 0..=256 "databases",
+        "the guest's call answers `io` with a text that says so";
+    /// One SQL database; the log that SQLite writes ahead is beside it and may be as large again.
+    database_kib_max: 16_384, 64..=16_777_216 "KiB",
+        "the guest's call answers `database-full`";
+    /// Connections to its SQL databases at once, of all its guests.
+    database_connections_max: 32, 0..=256 "connections",
+        "the guest's call answers `io` with a text that says so";
+    /// Memory that SQLite has for all of its databases together; of at most 16 tenants at once.
+    database_memory_kib_max: 16_384, 4_096..=1_048_576 "KiB",
+        "the guest's call answers `io` with a text that says so";
+    /// Time of one SQL statement, waiting for locks included.
+    database_statement_ms_max: 5_000, 1..=600_000 "ms",
+        "the guest's call answers `io` with a text that says so";
+    /// Time from the beginning of an SQL transaction to its end.
+    database_transaction_ms_max: 5_000, 1..=600_000 "ms",
+        "it is rolled back, and the guest's next call answers `io` with a text that says so";
+    /// What one SQL statement gives: names and values, and 24 bytes for each row and each value.
+    database_result_kib_max: 1_024, 1..=8_192 "KiB",
+        "the guest's call answers `io` with a text that says so";
     /// Outgoing requests and connections of one request's guest.
     outbound_per_request_max: 100, 0..=1_000_000 "requests",
         "the guest's call answers `HTTP-request-denied`";

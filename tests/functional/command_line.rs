@@ -151,8 +151,13 @@ fn a_spin_application_is_deployed_from_its_manifest_and_what_has_no_counterpart_
             [[trigger.http]]
             route = "/variable/..."
             component = "keeps"
+            [[trigger.http]]
+            route = "/read/..."
+            component = "keeps"
             [component.keeps]
             source = "spin5-keeps.wasm"
+            files = ["pages/**/*", { source = "assets", destination = "/static" }]
+            exclude_files = ["**/*.map"]
             [component.keeps.variables]
             api_url = "https://{{ host }}/v1"
             later = "{{ later }}"
@@ -163,6 +168,14 @@ fn a_spin_application_is_deployed_from_its_manifest_and_what_has_no_counterpart_
             source = "spin7-hello.wasm"
         "#;
         std::fs::write(at("spin.toml"), manifest).unwrap();
+        for (file, content) in [
+            ("pages/de/index.html", "Hallo"),
+            ("assets/app.js", "let a;"),
+            ("assets/app.js.map", "{}"),
+        ] {
+            std::fs::create_dir_all(std::path::Path::new(&at(file)).parent().unwrap()).unwrap();
+            std::fs::write(at(file), content).unwrap();
+        }
         let public = json(&edge, &["keygen", &at("publisher.key")]).await;
         std::fs::write(at("publisher.jwk"), public.to_string()).unwrap();
         json(&edge, &["tenant", "create", "shop"]).await;
@@ -206,6 +219,37 @@ fn a_spin_application_is_deployed_from_its_manifest_and_what_has_no_counterpart_
             assert_eq!(answer, format!("Visit number: {visit}"));
         }
 
+        for (path, content) in [
+            ("/pages/de/index.html", "Hallo"),
+            ("/static/app.js", "let a;"),
+        ] {
+            let read = edge.get(&format!("shop.test/read?key={path}")).await;
+            assert_eq!((read.status(), read.text()), (200, content.to_owned()));
+        }
+        let excluded = edge.get("shop.test/read?key=/static/app.js.map").await;
+        assert_eq!(excluded.status(), 418);
+        // The same of one module, by hand.
+        let program = component("cgi");
+        std::fs::write(at("cgi.wasm"), program).unwrap();
+        let (program, files) = (at("cgi.wasm"), format!("{}:/www", at("pages")));
+        let alone = [
+            "deploy",
+            &program,
+            "--tenant",
+            "shop",
+            "--host",
+            "files.test",
+            "--module",
+            "files",
+        ];
+        json(
+            &edge,
+            &[&alone[..], &["--key", &key, "--files", &files]].concat(),
+        )
+        .await;
+        let read = edge.get("files.test/?read=/www/de/index.html").await;
+        assert_eq!(read.text(), "Hallo");
+
         let variable = async |name: &str| {
             let place = format!("shop.test/variable?key={name}");
             edge.get(&place).await.text()
@@ -220,13 +264,13 @@ fn a_spin_application_is_deployed_from_its_manifest_and_what_has_no_counterpart_
         json(&edge, &deploy).await;
         assert_eq!(variable("later").await, "now");
 
-        let more = format!("{manifest}\nsqlite_databases = [\"default\"]\n");
+        let more = format!("{manifest}\nai_models = [\"llama2\"]\n");
         std::fs::write(&file, more).unwrap();
         let output = littoral(&edge, &deploy).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success());
         assert!(
-            said.contains("[component.hello] sqlite_databases is not supported"),
+            said.contains("[component.hello] ai_models is not supported"),
             "{said}"
         );
     });

@@ -210,6 +210,50 @@ impl Drop for SmallDisk {
 }
 
 #[test]
+fn a_full_disk_refuses_commits_and_loses_none() {
+    run(async {
+        let builder = TestEdge::build();
+        let Some(disk) = SmallDisk::at(&builder.home().join("data"), 96) else {
+            return;
+        };
+        let edge = builder.start().await;
+        let acme = edge.tenant("acme").await;
+        acme.guest("spin5-sql").await;
+        let granted = serde_json::json!({"databases": ["default"]});
+        acme.grants("spin5-sql", granted).await.unwrap();
+        let ask = async |sql: &str| {
+            let place = format!("spin5-sql.acme.test/2?sql={sql}");
+            edge.get(&place).await.text()
+        };
+        assert_eq!(ask("CREATE+TABLE+t(v)").await, "");
+        assert_eq!(ask("INSERT+INTO+t+VALUES(1)").await, "");
+        acme.limit(serde_json::json!({"database_kib_max": 1_000_000}))
+            .await;
+        disk.fill(40);
+        let mut kept = 1;
+        loop {
+            let said = ask("INSERT+INTO+t+VALUES(randomblob(1000000))").await;
+            if !said.is_empty() {
+                assert!(said.contains("the node's disk is full"), "{said}");
+                break;
+            }
+            kept += 1;
+            assert!(kept < 1000, "the disk is never full");
+        }
+        disk.make_room();
+        assert_eq!(ask("INSERT+INTO+t+VALUES(2)").await, "");
+        let said = ask("SELECT+count(*)+AS+n+FROM+t;;PRAGMA+integrity_check").await;
+        assert_eq!(
+            said,
+            format!(
+                "n=Value::Integer({})\nintegrity_check=Value::Text(\"ok\")",
+                kept + 1
+            )
+        );
+    });
+}
+
+#[test]
 fn a_full_disk_refuses_changes_and_uploads_serves_on_and_needs_no_restart() {
     run(async {
         let builder = TestEdge::build();

@@ -227,6 +227,31 @@ fn the_compile_child_is_confined_while_it_compiles() {
 }
 
 #[test]
+fn the_process_that_runs_a_tenants_statements_is_confined() {
+    run(async {
+        let mut edge = TestEdge::start().await;
+        let acme = edge.tenant("acme").await;
+        acme.guest("spin5-sql").await;
+        let granted = serde_json::json!({"databases": ["default"]});
+        acme.grants("spin5-sql", granted).await.unwrap();
+        let answer = edge.get("spin5-sql.acme.test/2?sql=SELECT+1+AS+n").await;
+        assert_eq!(answer.text(), "n=Value::Integer(1)");
+        let worker = edge.status().await.worker.pid;
+        let children = edge.control().children();
+        let child = children.into_iter().find(|child| *child != worker).unwrap();
+        let threads = threads(child);
+        assert!(!threads.is_empty());
+        for (name, thread) in threads.iter().map(|thread| (&thread["Name"], thread)) {
+            assert_eq!(thread["Seccomp"], "2", "{name}");
+            assert_eq!(thread["NoNewPrivs"], "1", "{name}");
+            for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+                assert_eq!(thread[set], "0000000000000000", "{name}");
+            }
+        }
+    });
+}
+
+#[test]
 fn an_operator_may_do_with_less_and_is_told_each_time() {
     run(async {
         let edge = TestEdge::build()

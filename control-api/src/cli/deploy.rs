@@ -1,6 +1,5 @@
 //! `littoral deploy`: sign, upload, wait, route, print the URL.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::files::{self, Mounted};
 use super::output::{facts, table};
 use super::progress::Progress;
 use super::spin;
@@ -59,6 +59,9 @@ pub(super) struct Arguments {
     /// The value of a variable of a Spin application, in the place of its default
     #[arg(long = "variable", value_name = "NAME=VALUE")]
     variables: Vec<String>,
+    /// A file, or all in a folder, that its guests may read at a path; a Spin application has its own
+    #[arg(long, value_name = "SOURCE:/DESTINATION")]
+    files: Vec<String>,
     /// Say what would happen and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -86,8 +89,12 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     let module = arguments.module.clone().ok_or_else(|| {
         Failure::Usage("--module is missing; only a spin.toml names modules of its own".to_owned())
     })?;
-    let (upload, component_bytes) =
-        prepare(&client, &key, &arguments, &module, &arguments.file).await?;
+    let mut mounted = Mounted::new();
+    for argument in &arguments.files {
+        files::add_argument(&mut mounted, argument)?;
+    }
+    let what = (arguments.file.as_path(), &mounted);
+    let (upload, component_bytes) = prepare(&client, &key, &arguments, &module, what).await?;
     if arguments.dry_run {
         let progress = Progress::new();
         let sent = move |bytes| progress.sent(bytes, component_bytes);
@@ -125,9 +132,13 @@ async fn run_application(
     key: &PrivateKey,
     arguments: &Arguments,
 ) -> Result<(), Failure> {
-    if arguments.module.is_some() || arguments.path.as_str() != "/" || arguments.version.is_some() {
+    if arguments.module.is_some()
+        || arguments.path.as_str() != "/"
+        || arguments.version.is_some()
+        || !arguments.files.is_empty()
+    {
         return Err(Failure::Usage(
-            "--module, --path and --version do not go with a spin.toml, which says them itself"
+            "--module, --path, --files and --version do not go with a spin.toml, which says them itself"
                 .to_owned(),
         ));
     }
@@ -157,8 +168,9 @@ async fn run_application(
     })?;
     let (mut shown, mut refused) = (Vec::new(), false);
     for module in &application.modules {
-        let (upload, component_bytes) =
-            prepare(client, key, arguments, &module.name, &module.file).await?;
+        let mounted = module.mounted(folder)?;
+        let what = (module.file.as_path(), &mounted);
+        let (upload, component_bytes) = prepare(client, key, arguments, &module.name, what).await?;
         if arguments.dry_run {
             let answer = client.upload_dry_run(&upload, |_| {}).await?;
             refused |= !answer.accepted;
@@ -297,16 +309,23 @@ fn application_text(shown: &[serde_json::Value]) -> String {
     table(["MODULE", "", ""], &rows)
 }
 
-/// The signed upload of a file, and its length in bytes.
+/// The signed upload of a file with those behind it, and its length in bytes.
 async fn prepare(
     client: &Client,
     key: &PrivateKey,
     arguments: &Arguments,
     module: &ModuleName,
-    file: &Path,
+    (file, mounted): (&Path, &Mounted),
 ) -> Result<(UploadRequest, u64), Failure> {
-    let (digest, component_bytes) = hash(file)
-        .map_err(|source| Failure::local(format!("{} cannot be read", file.display()), source))?;
+    let unread = |source| Failure::local(format!("{} cannot be read", file.display()), source);
+    let (component, digest, component_bytes) = if mounted.is_empty() {
+        let (digest, bytes) = hash(file).map_err(unread)?;
+        (Component::File(file.to_owned()), digest, bytes)
+    } else {
+        let upload = files::with(std::fs::read(file).map_err(unread)?, mounted)?;
+        let (digest, bytes) = hash_of(upload.as_slice()).map_err(unread)?;
+        (Component::Bytes(upload.into()), digest, bytes)
+    };
     let now = system_clock()();
     let version = match arguments.version {
         Some(version) => version,
@@ -324,7 +343,7 @@ async fn prepare(
         tenant: arguments.tenant.clone(),
         module: module.clone(),
         statement: Some(sign(key, &statement)),
-        component: Component::File(file.to_owned()),
+        component,
         precondition: Precondition::None,
         respond_async: true,
     };
@@ -518,7 +537,10 @@ fn url(route: &Route, http: &[String]) -> String {
 }
 
 pub(super) fn hash(path: &Path) -> std::io::Result<(Digest, u64)> {
-    let mut file = std::fs::File::open(path)?;
+    hash_of(std::fs::File::open(path)?)
+}
+
+fn hash_of(mut file: impl std::io::Read) -> std::io::Result<(Digest, u64)> {
     let mut hash = Hash::new(&SHA256);
     let mut scratch = vec![0; 64 * 1024];
     let mut bytes = 0;

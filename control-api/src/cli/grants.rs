@@ -11,6 +11,9 @@ pub(super) struct AskedGrants {
     /// A key-value store of the tenant that its guests may open; most programs open `default`
     #[arg(long, value_name = "STORE")]
     key_value: Vec<StoreName>,
+    /// An SQL database of the tenant that they may open; most programs open `default`
+    #[arg(long, value_name = "DATABASE")]
+    database: Vec<StoreName>,
     /// A variable of the tenant that they may read
     #[arg(long, value_name = "NAME")]
     variable: Vec<String>,
@@ -24,7 +27,7 @@ pub(super) struct AskedGrants {
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
     /// Nothing at all
-    #[arg(long, conflicts_with_all = ["key_value", "variable", "outbound", "network", "env"])]
+    #[arg(long, conflicts_with_all = ["key_value", "database", "variable", "outbound", "network", "env"])]
     none: bool,
 }
 
@@ -33,6 +36,7 @@ impl AskedGrants {
     pub(super) fn write(self) -> Result<Option<Grants>, Failure> {
         let Self {
             key_value,
+            database,
             variable,
             outbound,
             network,
@@ -50,6 +54,7 @@ impl AskedGrants {
             .collect::<Result<_, _>>()?;
         let grants = Grants {
             key_value,
+            databases: database,
             variables: variable,
             outbound,
             networks: network,
@@ -63,6 +68,7 @@ impl AskedGrants {
 pub(super) fn text(grants: &Grants) -> String {
     let Grants {
         key_value,
+        databases,
         variables,
         outbound,
         networks,
@@ -74,6 +80,7 @@ pub(super) fn text(grants: &Grants) -> String {
         .collect();
     facts(&[
         ("key-value stores", listed(key_value)),
+        ("SQL databases", listed(databases)),
         ("variables", listed(variables)),
         ("may connect to", listed(outbound)),
         ("also at", listed(networks)),

@@ -9,8 +9,10 @@ mod audit;
 mod backup;
 mod certificate;
 mod context;
+mod database;
 mod deploy;
 mod failure;
+mod files;
 mod grants;
 mod key;
 mod keygen;
@@ -82,6 +84,9 @@ enum Command {
     /// What guests keep in key-value stores
     #[command(subcommand)]
     Store(store::Command),
+    /// What guests keep in SQL databases
+    #[command(subcommand)]
+    Database(database::Command),
     /// What hostnames are served with over TLS
     #[command(subcommand)]
     Certificate(certificate::Command),
@@ -179,6 +184,7 @@ async fn ask_node(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Tenant(command) => tenant::run(context, command).await,
         Command::Key(command) => key::run(context, command).await,
         Command::Store(command) => store::run(context, command).await,
+        Command::Database(command) => database::run(context, command).await,
         Command::Certificate(command) => certificate::run(context, command).await,
         Command::Deploy(arguments) => deploy::run(context, arguments).await,
         Command::Module(command) => module::run(context, command).await,

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use edge_config::{ModuleName, OutboundPattern, PathPrefix, StoreName};
 use serde::Deserialize;
 
+use super::failure::Failure;
+use super::files::{self, Mounted};
 use crate::view::Grants;
 
 /// The file's name, by which it is told from a component.
@@ -31,6 +33,10 @@ pub(super) struct AppModule {
     pub(super) name: ModuleName,
     pub(super) file: PathBuf,
     pub(super) grants: Grants,
+    /// What its guests may read.
+    pub(super) files: Vec<AppFiles>,
+    /// Patterns of what they may not.
+    pub(super) excluded: Vec<String>,
     /// Its variables that have a value, in order of name.
     pub(super) variables: Vec<AppVariable>,
     /// Those that have none.
@@ -39,6 +45,45 @@ pub(super) struct AppModule {
     pub(super) paths: Vec<PathPrefix>,
     /// Those of them that match one path in Spin, and all below it here.
     pub(super) widened: Vec<String>,
+}
+
+/// Files of a component, relative to the manifest's folder.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum AppFiles {
+    /// Those that a pattern matches, at the same paths.
+    Matching(String),
+    /// A file, or all in a folder, somewhere else.
+    Placed(Placed),
+}
+
+/// A file, or all in a folder, at a destination.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Placed {
+    source: PathBuf,
+    destination: String,
+}
+
+impl AppModule {
+    /// Its files, found in the manifest's folder.
+    ///
+    /// # Errors
+    /// Where they cannot be read, or not deployed.
+    pub(super) fn mounted(&self, folder: &Path) -> Result<Mounted, Failure> {
+        let mut mounted = Mounted::new();
+        for entry in &self.files {
+            match entry {
+                AppFiles::Matching(pattern) => files::add_matching(&mut mounted, folder, pattern)?,
+                AppFiles::Placed(Placed {
+                    source,
+                    destination,
+                }) => files::add(&mut mounted, &folder.join(source), destination)?,
+            }
+        }
+        files::exclude(&mut mounted, &self.excluded)?;
+        Ok(mounted)
+    }
 }
 
 /// A variable of a component.
@@ -85,11 +130,17 @@ struct Component {
     #[serde(default)]
     key_value_stores: Vec<String>,
     #[serde(default)]
+    sqlite_databases: Vec<String>,
+    #[serde(default)]
     allowed_outbound_hosts: Vec<String>,
     #[serde(default)]
     environment: BTreeMap<String, String>,
     #[serde(default)]
     variables: BTreeMap<String, String>,
+    #[serde(default)]
+    files: Vec<AppFiles>,
+    #[serde(default)]
+    exclude_files: Vec<String>,
     #[serde(flatten)]
     others: BTreeMap<String, toml::Value>,
 }
@@ -103,7 +154,7 @@ pub(super) fn read(
     folder: &Path,
     given: &BTreeMap<String, String>,
 ) -> Result<Application, Vec<String>> {
-    let manifest: Manifest = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
+    let mut manifest: Manifest = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
     let version = manifest.spin_manifest_version;
     if version != MANIFEST_VERSION {
         return Err(vec![format!(
@@ -139,7 +190,7 @@ pub(super) fn read(
         }
     }
     let mut modules = Vec::new();
-    for (id, component) in &manifest.component {
+    for (id, component) in &mut manifest.component {
         let routes = paths.remove(id.as_str()).unwrap_or_default();
         let mut faults = Vec::new();
         let (variables, unset) = variables(component, &manifest.variables, given, &mut faults);
@@ -155,6 +206,8 @@ pub(super) fn read(
             Ok(module) => modules.push(AppModule {
                 variables,
                 unset,
+                files: std::mem::take(&mut component.files),
+                excluded: std::mem::take(&mut component.exclude_files),
                 ..module
             }),
             Err(faults) => wrong.extend(
@@ -324,6 +377,12 @@ fn module(
             Err(error) => wrong.push(format!("key_value_stores: {error}")),
         }
     }
+    for database in &component.sqlite_databases {
+        match database.parse::<StoreName>() {
+            Ok(database) => grants.databases.push(database),
+            Err(error) => wrong.push(format!("sqlite_databases: {error}")),
+        }
+    }
     for host in &component.allowed_outbound_hosts {
         match host.parse::<OutboundPattern>() {
             Ok(host) => grants.outbound.push(host),
@@ -341,6 +400,8 @@ fn module(
         name,
         file,
         grants,
+        files: Vec::new(),
+        excluded: Vec::new(),
         variables: Vec::new(),
         unset: Vec::new(),
         widened: widened.collect(),
@@ -384,8 +445,10 @@ mod tests {
         [component.api]
         source = "api.wasm"
         key_value_stores = ["default", "cache"]
+        sqlite_databases = ["default", "orders"]
         allowed_outbound_hosts = ["https://api.example.com", "http://self"]
-        files = []
+        files = ["pages/*.html", { source = "assets", destination = "/static" }]
+        exclude_files = ["**/*.map"]
         [component.api.variables]
         api_url = "https://{{ host }}/{{version}}"
         token = "{{ token }}"
@@ -420,6 +483,15 @@ mod tests {
         assert_eq!(api.widened, ["/health"]);
         let stores: Vec<_> = api.grants.key_value.iter().map(StoreName::as_str).collect();
         assert_eq!(stores, ["default", "cache"]);
+        let databases: Vec<_> = api.grants.databases.iter().map(StoreName::as_str).collect();
+        assert_eq!(databases, ["default", "orders"]);
+        let placed = Placed {
+            source: "assets".into(),
+            destination: "/static".to_owned(),
+        };
+        let pages = AppFiles::Matching("pages/*.html".to_owned());
+        assert_eq!(api.files, [pages, AppFiles::Placed(placed)]);
+        assert_eq!(api.excluded, ["**/*.map"]);
         assert_eq!(api.grants.outbound.len(), 2);
         let variables: Vec<_> = api
             .variables
@@ -450,7 +522,7 @@ mod tests {
             component = "b"
             [component.a]
             source = { url = "https://example.com/a.wasm", digest = "sha256:00" }
-            sqlite_databases = ["default"]
+            sqlite_databases = ["a/b"]
             ai_models = ["llama2"]
             key_value_stores = ["a/b"]
             allowed_outbound_hosts = ["example.com"]
@@ -470,7 +542,7 @@ mod tests {
             "[component.a] variables: host names \"nowhere\", which [variables] has not",
             "[component.a] variables: open = \"{{ half\" has a {{ without its }}",
             "[component.a] variables: \"Bad\" is no name of a variable",
-            "[component.a] sqlite_databases is not supported",
+            "[component.a] sqlite_databases: store name \"a/b\"",
             "[component.a] ai_models is not supported",
             "[component.a] key_value_stores: store name \"a/b\"",
             "[component.a] allowed_outbound_hosts: outbound host \"example.com\" has no scheme",

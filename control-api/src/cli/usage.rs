@@ -161,6 +161,8 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
                 "bytes in key-value stores",
                 usage.key_value_bytes.to_string(),
             ),
+            ("SQL databases", usage.databases.to_string()),
+            ("bytes in SQL databases", usage.database_bytes.to_string()),
             ("certificates", usage.certificates.to_string()),
             ("component bytes", usage.component_bytes.to_string()),
             ("log bytes dropped", usage.log_bytes_dropped.to_string()),

@@ -6,6 +6,7 @@
 
 mod backup;
 mod certificates;
+mod databases;
 mod error;
 mod events;
 mod node;

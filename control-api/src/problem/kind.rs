@@ -87,6 +87,8 @@ kinds! {
         "The tenant has no variable of this id.";
     StoreKeyNotFound NOT_FOUND "store-key-not-found" "No such key in the store"
         "The tenant's key-value store of this name has no such key, or there is no such store.";
+    DatabaseNotFound NOT_FOUND "database-not-found" "No such database"
+        "The tenant has no SQL database of this name.";
     CertificateNotFound NOT_FOUND "certificate-not-found" "No such certificate"
         "The tenant has no certificate of this name.";
     JobNotFound NOT_FOUND "job-not-found" "No such job"

@@ -21,6 +21,7 @@ impl From<&PlaneError> for Answer {
             E::KeyNotFound { .. } => answer(Kind::KeyNotFound),
             E::VariableNotFound { .. } => answer(Kind::VariableNotFound),
             E::StoreKeyNotFound { .. } => answer(Kind::StoreKeyNotFound),
+            E::DatabaseNotFound { .. } => answer(Kind::DatabaseNotFound),
             E::CertificateNotFound { .. } => answer(Kind::CertificateNotFound),
             E::JobNotFound { .. } => answer(Kind::JobNotFound),
 

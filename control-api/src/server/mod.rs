@@ -9,6 +9,7 @@ mod backup;
 mod certificates;
 mod conditions;
 mod connection;
+mod databases;
 mod envelope;
 mod extract;
 mod followers;
@@ -186,6 +187,9 @@ macro_rules! operations {
             variables::show, variables::put, variables::delete;
             stores::list;
             stores::show, stores::put, stores::delete;
+            databases::list;
+            databases::delete;
+            databases::query;
             jobs::show;
             routes::list;
             routes::show, routes::put, routes::delete;

@@ -24,6 +24,7 @@ use crate::problem::MEDIA_TYPE;
         (name = "modules", description = "Uploads, and what became of them"),
         (name = "variables", description = "Configuration and secrets that guests read"),
         (name = "stores", description = "What guests keep, seen and changed from outside"),
+        (name = "databases", description = "What guests keep in SQL databases, seen and changed from outside"),
         (name = "routes", description = "Hostname and path prefix to module")
     )
 )]

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::error::PlaneError;
 
-/// Most stores, hosts, networks, variables and environment entries of one module, each.
+/// Most stores, databases, hosts, networks, variables and environment entries of one module, each.
 const ENTRIES_MAX: usize = 64;
 /// Most bytes of all names and values of its environment.
 const ENVIRONMENT_BYTES_MAX: usize = 32 << 10;
@@ -19,6 +19,8 @@ const ENVIRONMENT_BYTES_MAX: usize = 32 << 10;
 pub struct Grants {
     /// The tenant's key-value stores that they may open; most programs open `default`.
     pub key_value: Vec<StoreName>,
+    /// The tenant's SQL databases that they may open; most programs open `default`.
+    pub databases: Vec<StoreName>,
     /// What they may read of the tenant's variables, by name; the module's own need no grant.
     pub variables: Vec<String>,
     /// Where they may connect to, as in Spin's `allowed_outbound_hosts`.
@@ -39,6 +41,7 @@ impl Grants {
     pub fn check(&self) -> Result<(), PlaneError> {
         for (field, entries) in [
             ("key_value", strings(&self.key_value)),
+            ("databases", strings(&self.databases)),
             ("variables", self.variables.clone()),
             ("outbound", strings(&self.outbound)),
             ("networks", strings(&self.networks)),

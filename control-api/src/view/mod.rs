@@ -4,6 +4,7 @@
 
 mod backup;
 mod certificate;
+mod databases;
 mod grants;
 mod holding;
 mod instances;
@@ -18,6 +19,7 @@ mod variable;
 
 pub use backup::*;
 pub use certificate::*;
+pub use databases::*;
 pub use grants::*;
 pub use holding::*;
 pub use instances::*;

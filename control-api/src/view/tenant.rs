@@ -102,6 +102,12 @@ pub struct Usage {
     pub key_value_keys: u64,
     /// Bytes of keys and values in its key-value stores.
     pub key_value_bytes: u64,
+    /// SQL databases.
+    #[serde(default)]
+    pub databases: u64,
+    /// Bytes of SQL databases on the disk, the logs that SQLite writes ahead included.
+    #[serde(default)]
+    pub database_bytes: u64,
     /// Certificates kept.
     pub certificates: u64,
     /// Bytes of components kept (shared ones counted in full).

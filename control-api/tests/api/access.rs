@@ -52,6 +52,9 @@ const ACCESS: &[(&str, &[&str])] = &[
     ("get_store_value", OWNER),
     ("put_store_value", OWNER),
     ("delete_store_value", OWNER),
+    ("list_databases", OWNER),
+    ("delete_database", OWNER),
+    ("query_database", OWNER),
     ("get_module_version", WORK),
     ("get_job", WORK),
     ("list_variables", SETTINGS),
@@ -106,6 +109,7 @@ fn fill(path: &str, tenant: &str, kid: &str) -> String {
         .replace("{module}", "hello")
         .replace("{version}", "1")
         .replace("{store}", "default")
+        .replace("{database}", "default")
         .replace("{key}", "visits")
         .replace("{certificate}", "shop")
         .replace("{job}", "job-1")

@@ -25,12 +25,13 @@ async fn shown(node: &TestNode) -> Value {
 async fn nothing_is_granted_until_it_is_and_all_of_it_is_replaced() {
     let node = node().await;
     let nothing = json!({
-        "key_value": [], "variables": [], "outbound": [], "networks": [], "environment": {},
+        "key_value": [], "databases": [], "variables": [], "outbound": [], "networks": [], "environment": {},
     });
     assert_eq!(shown(&node).await, nothing);
     let mut wanted = nothing.clone();
     for (field, value) in [
         ("key_value", json!(["default", "cache"])),
+        ("databases", json!(["default", "orders"])),
         (
             "outbound",
             json!(["https://*.example.com", "redis://10.0.0.1"]),

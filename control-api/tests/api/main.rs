@@ -8,6 +8,7 @@
 
 mod access;
 mod cli;
+mod databases;
 mod grants;
 mod instances;
 mod jwks;

@@ -3,8 +3,8 @@
 use std::os::fd::BorrowedFd;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, LandlockStatus, PathBeneath, RestrictionStatus, Ruleset,
-    RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath,
+    RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
 };
 
 /// Everything up to this version of the interface is denied; a kernel that has less denies what it has. Nothing that a
@@ -16,13 +16,28 @@ const DENIED: ABI = ABI::V7;
 ///
 /// Gives the version of the interface that this kernel has, 0 for none.
 pub(super) fn close(readable: Option<BorrowedFd<'_>>) -> Result<u32, RulesetError> {
+    restrict(readable.map(|folder| (folder, AccessFs::ReadFile.into())))
+}
+
+/// The same but for the files in `folder`, which may be read, written, made and removed, and listed.
+pub(super) fn close_but(folder: BorrowedFd<'_>) -> Result<u32, RulesetError> {
+    let allowed = AccessFs::ReadFile
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::ReadDir
+        | AccessFs::MakeReg
+        | AccessFs::RemoveFile;
+    restrict(Some((folder, allowed)))
+}
+
+fn restrict(allowed: Option<(BorrowedFd<'_>, BitFlags<AccessFs>)>) -> Result<u32, RulesetError> {
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(DENIED))?
         .handle_access(AccessNet::from_all(DENIED))?
         .scope(Scope::from_all(DENIED))?
         .create()?;
-    if let Some(folder) = readable {
-        rules = rules.add_rule(PathBeneath::new(folder, AccessFs::ReadFile))?;
+    if let Some((folder, allowed)) = allowed {
+        rules = rules.add_rule(PathBeneath::new(folder, allowed))?;
     }
     Ok(version(&rules.restrict_self()?))
 }

@@ -1,4 +1,5 @@
-//! What holds the processes that handle strangers' code: the worker and the compile child.
+//! What holds the processes that handle strangers' code: the worker, the compile child, and those that have tenants' SQL
+//! databases open.
 //!
 //! Takes orders from control with the first message; gives what came into force. Promises that a step the kernel does
 //! not know is left out and said so, and that a step which fails for any other reason is an error: a process that was
@@ -132,6 +133,23 @@ pub fn close_files(
     Ok(())
 }
 
+/// Closes the file system but for `folder`, an open one whose files the process may read, write, make and remove. Comes
+/// before the second thread.
+///
+/// # Errors
+/// [`ConfineError::Landlock`]
+pub fn close_files_but(
+    orders: Orders,
+    folder: BorrowedFd<'_>,
+    in_force: &mut InForce,
+) -> Result<(), ConfineError> {
+    privileges::hide()?;
+    if orders.strictness != Strictness::Off {
+        in_force.landlock_abi = files::close_but(folder)?;
+    }
+    Ok(())
+}
+
 /// The version of landlock's interface that the kernel has, 0 for none. Changes nothing for the caller.
 #[must_use]
 pub fn landlock_version() -> u32 {
@@ -153,5 +171,15 @@ pub fn filter_worker(orders: Orders, in_force: &mut InForce) -> Result<(), Confi
 /// [`ConfineError::Filter`]
 pub fn filter_compile_child(orders: Orders, in_force: &mut InForce) -> Result<(), ConfineError> {
     in_force.filter = filter::set(&syscalls::compile_child(), orders.strictness)?;
+    Ok(())
+}
+
+/// Sets the system call filter of a process that has a tenant's databases open, for all threads. Comes before a statement
+/// is read.
+///
+/// # Errors
+/// [`ConfineError::Filter`]
+pub fn filter_databases(orders: Orders, in_force: &mut InForce) -> Result<(), ConfineError> {
+    in_force.filter = filter::set(&syscalls::databases(), orders.strictness)?;
     Ok(())
 }

@@ -36,6 +36,13 @@ pub(super) fn compile_child() -> List {
     list
 }
 
+/// Of a process that has a tenant's databases open, once its link and its event loop are there.
+pub(super) fn databases() -> List {
+    let mut list = both();
+    list.allowed.extend(databases_files());
+    list
+}
+
 /// Memory, threads, clocks, and reading and writing what is open.
 fn both() -> List {
     let mut allowed = Vec::new();
@@ -241,6 +248,47 @@ fn artifacts() -> Vec<Allowed> {
         ),
         // Which pages a guest wrote to, so that only those are reset.
         only(libc::SYS_ioctl, vec![When::Is(1, PAGEMAP_SCAN)]),
+    ]
+}
+
+/// SQLite's files. Which they may be is for landlock to say: the tenant's folder alone.
+fn databases_files() -> Vec<Allowed> {
+    vec![
+        any(libc::SYS_openat),
+        #[cfg(target_arch = "x86_64")]
+        any(libc::SYS_open),
+        #[cfg(target_arch = "x86_64")]
+        any(libc::SYS_unlink),
+        any(libc::SYS_unlinkat),
+        // Paths are made absolute, and looked at for links; whether a log is there.
+        any(libc::SYS_getcwd),
+        #[cfg(target_arch = "x86_64")]
+        any(libc::SYS_stat),
+        #[cfg(target_arch = "x86_64")]
+        any(libc::SYS_lstat),
+        any(libc::SYS_newfstatat),
+        any(libc::SYS_statx),
+        #[cfg(target_arch = "x86_64")]
+        any(libc::SYS_readlink),
+        any(libc::SYS_readlinkat),
+        #[cfg(target_arch = "x86_64")]
+        any(libc::SYS_access),
+        any(libc::SYS_faccessat),
+        // How many databases there are, and whether the disk is full.
+        any(libc::SYS_getdents64),
+        any(libc::SYS_statfs),
+        any(libc::SYS_pwrite64),
+        any(libc::SYS_fsync),
+        any(libc::SYS_fdatasync),
+        any(libc::SYS_ftruncate),
+        // The log gets the mode and the owner of its database, which are this user's.
+        any(libc::SYS_fchmod),
+        any(libc::SYS_fchown),
+        any(libc::SYS_geteuid),
+        // Locks between connections.
+        only(libc::SYS_fcntl, vec![When::Is(1, bits(libc::F_SETLK))]),
+        only(libc::SYS_fcntl, vec![When::Is(1, bits(libc::F_GETLK))]),
+        only(libc::SYS_fcntl, vec![When::Is(1, bits(libc::F_SETFD))]),
     ]
 }
 

@@ -88,6 +88,7 @@ fn plan(
 pub(super) fn told(grants: &Grants) -> ModuleGrants {
     ModuleGrants {
         key_value: strings(&grants.key_value),
+        databases: strings(&grants.databases),
         outbound: strings(&grants.outbound),
         networks: strings(&grants.networks),
         environment: environment(grants),
@@ -102,17 +103,22 @@ pub(super) fn record(grants: &Grants) -> GrantsRecord {
         outbound: strings(&grants.outbound),
         networks: strings(&grants.networks),
         environment: environment(grants),
+        databases: strings(&grants.databases),
     }
 }
 
 /// What was stored.
 pub(super) fn restored(record: GrantsRecord) -> Result<Box<Grants>, RestoreError> {
     let stores = record.key_value.iter();
+    let databases = record.databases.iter();
     let outbound = record.outbound.iter();
     let networks = record.networks.iter();
     Ok(Box::new(Grants {
         key_value: stores
             .map(|name| parse("a store name", name))
+            .collect::<Result<_, _>>()?,
+        databases: databases
+            .map(|name| parse("a database's name", name))
             .collect::<Result<_, _>>()?,
         variables: record.variables,
         outbound: outbound

@@ -32,6 +32,7 @@ mod restore;
 pub mod service;
 mod services;
 mod sockets;
+mod sql;
 mod state;
 mod stores;
 mod supervise;
@@ -63,6 +64,7 @@ use crate::engine::EngineShape;
 use crate::link::ArtifactName;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
+use crate::storage::sql::Databases;
 use crate::store::{Health, Store, blobs::Blobs};
 use clock::NodeClock;
 use crashes::Crashes;
@@ -144,6 +146,8 @@ pub struct Control {
     logs: LogRings,
     /// What guests keep.
     storage: Storage,
+    /// Their SQL databases.
+    databases: Databases,
     /// What secrets among variables are sealed in.
     secrets: Vault,
     collect: Notify,

@@ -47,6 +47,7 @@ use crate::link::signing::PAIRS_MAX;
 use crate::metrics::Metrics;
 use crate::startup_code::StartupCode;
 use crate::storage::Storage;
+use crate::storage::sql::Databases;
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::{Opened, Recovery, Store, StoreError, StoreOptions, Transaction};
 
@@ -274,6 +275,7 @@ impl Node {
         );
         metrics.recovery(opened.recovery.label());
         let queue_max = usize::try_from(config.compile.queue_max).unwrap_or(usize::MAX);
+        let tracker = TaskTracker::new();
         let control = Arc::new_cyclic(|me| Control {
             me: me.clone(),
             started: Instant::now(),
@@ -295,7 +297,7 @@ impl Node {
             guest_memory_bytes_max: AtomicU64::new(budgets.guests_bytes),
             uploads: UploadPlaces::new(config.uploads.concurrent_max),
             jobs: Jobs::new(usize::try_from(config.uploads.jobs_kept_max).unwrap_or(1)),
-            supervisor: Supervisor::new(program, start, folder, listeners, backoff),
+            supervisor: Supervisor::new(program.clone(), start, folder, listeners, backoff),
             vault,
             keyring,
             memory_pulse: Pulse::of("memory"),
@@ -303,11 +305,12 @@ impl Node {
             crashes: std::sync::Mutex::default(),
             logs: LogRings::new(std::time::SystemTime::now(), shutdown.clone()),
             storage: Storage::at(data.join("storage")),
+            databases: Databases::at(data.join("databases"), program, orders, tracker.clone()),
             secrets,
             collect: Notify::new(),
             meter,
             backups: Arc::new(Semaphore::new(backup::BACKUPS_AT_ONCE)),
-            tracker: TaskTracker::new(),
+            tracker,
             config: ArcSwap::from_pointee(config),
             source: OnceLock::new(),
             reloads: Mutex::new(()),
@@ -519,6 +522,7 @@ impl Node {
         }
         shutdown.cancel();
         background.cancel();
+        control.databases.end();
         tracker.close();
         if tokio::time::timeout(LAST_TASKS_MAX, async {
             tokio::join!(admin, tracker.wait())

@@ -9,10 +9,10 @@ use control_api::plane::{
     BackupStream, Caller, ControlPlane, LogLines, LogQuery, Upload, UploadOutcome,
 };
 use control_api::view::{
-    AuditEntry, BackupWrite, Certificate, CertificateWrite, Grants, Holding, InstanceUse, Job,
-    Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk,
-    PublisherKey, Receipt, Reloaded, Revised, Route, RouteDryRun, RouteWrite, StoreKey, Tenant,
-    TenantWrite, Upgraded, UploadDryRun, Usage, Variable, VariableWrite, Written,
+    AuditEntry, BackupWrite, Certificate, CertificateWrite, Database, Grants, Holding, InstanceUse,
+    Job, Module, ModuleVersion, NodeState, NodeStatus, Page, PageRequest, Precondition, PublicJwk,
+    PublisherKey, Receipt, Reloaded, Revised, Route, RouteDryRun, RouteWrite, SqlQuery, SqlResult,
+    StoreKey, Tenant, TenantWrite, Upgraded, UploadDryRun, Usage, Variable, VariableWrite, Written,
 };
 use edge_config::{
     CertificateName, HostPattern, KeyId, ModuleName, RouteId, StoreName, TenantName, VariableId,
@@ -256,6 +256,7 @@ impl ControlPlane for Control {
         let kept = blocking(move || me.and_then(|me| me.storage.kept(name.as_str()).ok()))
             .await?
             .unwrap_or_default();
+        let databases = self.databases_of(tenant).await?;
         let state = self.read();
         let found = tenant_in(&state, tenant)?;
         let versions = found
@@ -284,6 +285,8 @@ impl ControlPlane for Control {
             variables: found.variables.len() as u64,
             key_value_keys: kept.keys,
             key_value_bytes: kept.bytes,
+            databases: databases.len() as u64,
+            database_bytes: databases.iter().map(|database| database.bytes).sum(),
             certificates: found.certificates.len() as u64,
             component_bytes: versions.map(|version| version.component_bytes).sum(),
             log_bytes_dropped: totals.log_bytes_dropped,
@@ -539,6 +542,33 @@ impl ControlPlane for Control {
             .version(version)
             .ok_or_else(|| version_not_found(module, version, &found.value))?;
         Ok(revised(found.revision, views::version(kept)))
+    }
+
+    async fn databases(
+        &self,
+        tenant: &TenantName,
+        page: PageRequest,
+    ) -> Result<Page<Database>, PlaneError> {
+        self.database_page(tenant, page).await
+    }
+
+    async fn delete_database(
+        &self,
+        tenant: &TenantName,
+        database: &StoreName,
+        caller: Caller,
+    ) -> Result<(), PlaneError> {
+        self.remove_database(tenant, database, &caller).await
+    }
+
+    async fn query_database(
+        &self,
+        tenant: &TenantName,
+        database: &StoreName,
+        query: SqlQuery,
+        caller: Caller,
+    ) -> Result<SqlResult, PlaneError> {
+        self.query(tenant, database, query, &caller).await
     }
 
     async fn store_keys(

@@ -10,8 +10,10 @@ use edge_config::{ModuleName, TenantName};
 use tokio::sync::{mpsc, oneshot};
 
 use super::outbound::{self, Connector, Reach, Target};
+use super::sql::Sessions;
 use super::{Control, blocking};
 use crate::link::services::{Ask, BATCH_MAX, Call, Fault, Given, Reply, StoreOp, batches};
+use crate::link::sql::SqlOp;
 use crate::link::{FrameBounds, FrameError, LinkReader, LinkWriter, split};
 use crate::storage::{Allowance, Kept, Reader};
 
@@ -53,7 +55,7 @@ impl Control {
     /// [`PlaneError::StoreUnavailable`] where that cannot be made durable.
     pub(super) async fn forget_kept(&self, tenant: &TenantName) -> Result<(), PlaneError> {
         let me = self.me();
-        let tenant = tenant.clone();
+        let (name, tenant) = (tenant, tenant.clone());
         let (sender, done) = oneshot::channel();
         blocking(move || {
             let tell = move |outcome| drop(sender.send(outcome));
@@ -70,9 +72,13 @@ impl Control {
         })
         .await?;
         match done.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(PlaneError::StoreUnavailable),
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return Err(PlaneError::StoreUnavailable),
         }
+        self.databases.forget(name.as_str()).await.map_err(|error| {
+            tracing::error!(%error, "a tenant's databases cannot be removed");
+            PlaneError::StoreUnavailable
+        })
     }
 
     /// What a tenant may keep; nothing where there is no such tenant.
@@ -113,6 +119,7 @@ struct Calls<'a> {
     replies: mpsc::UnboundedSender<Answer>,
     outgoing: Option<mpsc::UnboundedReceiver<Answer>>,
     connector: Arc<Connector>,
+    sessions: Sessions,
 }
 
 /// A reply, and the socket that goes with it.
@@ -127,6 +134,7 @@ impl<'a> Calls<'a> {
             replies,
             outgoing: Some(outgoing),
             connector: Arc::default(),
+            sessions: Sessions::default(),
         }
     }
 
@@ -161,6 +169,9 @@ impl<'a> Calls<'a> {
             },
             Ask::Variable { name } => self.control.variable_for(&tenant, &module, &name),
             Ask::Variables => self.control.variables_for(&tenant, &module),
+            Ask::Sql { connection, op } => {
+                return self.sql((id, connection), &tenant, &module, op);
+            }
             Ask::Resolve { host, ms_max } => {
                 return self.resolve(id, tenant, &module, host, Duration::from_millis(ms_max));
             }
@@ -177,6 +188,17 @@ impl<'a> Calls<'a> {
         };
         // Nobody takes replies once the link is gone.
         let _ = self.replies.send((Reply { id, result }, None));
+    }
+
+    /// Calls a connection to a database beside what else is asked; dropped with the link.
+    fn sql(&self, (id, connection): (u64, u64), tenant: &str, module: &str, op: SqlOp) {
+        let replies = self.replies.clone();
+        let tell = move |given| {
+            let result = Ok(given);
+            let _ = replies.send((Reply { id, result }, None));
+        };
+        self.sessions
+            .call(self.control, tenant, module, (connection, op), tell);
     }
 
     /// Looks a name up beside what else is asked; dropped with the link.

@@ -31,7 +31,7 @@ use crate::link::flight::{FlightRecorder, Seated};
 use crate::link::signing::{self, SignRequest};
 use crate::link::{
     self, ArtifactName, Counts, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter,
-    TableChange, ToControl, ToWorker, WorkerReport, WorkerStart, split,
+    Supplied, TableChange, ToControl, ToWorker, WorkerReport, WorkerStart, split,
 };
 use crate::logging;
 
@@ -208,13 +208,15 @@ impl Supervisor {
     }
 
     /// Answers a worker's need.
-    pub(super) fn artifact(&self, name: ArtifactName, file: Result<OwnedFd, String>) {
-        let (file, refused) = match file {
-            Ok(file) => (Some(file), None),
-            Err(why) => (None, Some(why)),
+    pub(super) fn artifact(&self, name: ArtifactName, supplied: Result<Supplied, String>) {
+        let (files, refused) = match supplied {
+            Ok(Supplied { artifact, upload }) => {
+                (std::iter::once(artifact).chain(upload).collect(), None)
+            }
+            Err(why) => (Vec::new(), Some(why)),
         };
         let message = ToWorker::Artifact { name, refused };
-        self.send_each(std::iter::once(Outgoing { message, file }));
+        self.send_each(std::iter::once(Outgoing { message, files }));
     }
 
     /// Waits until the worker serves the table of `revision` or a later one; not longer than `patience`, and not at
@@ -732,8 +734,8 @@ enum WorkerFailure {
 }
 
 async fn send_all(mut writer: LinkWriter, mut queue: mpsc::Receiver<Outgoing>) -> WorkerFailure {
-    while let Some(Outgoing { message, file }) = queue.recv().await {
-        let files: Vec<_> = file.iter().map(AsFd::as_fd).collect();
+    while let Some(Outgoing { message, files }) = queue.recv().await {
+        let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
         if let Err(error) = writer.send(&message, &files).await {
             return error.into();
         }

@@ -19,7 +19,7 @@ use crate::artifact::cache::ArtifactError;
 use crate::confine::InForce;
 use crate::link::flight::Seated;
 use crate::link::signing::SignRequest;
-use crate::link::{ArtifactName, GuestLine, TableChange, WorkerReport};
+use crate::link::{ArtifactName, GuestLine, Supplied, TableChange, WorkerReport};
 use crate::metrics::ArtifactState;
 
 impl Home for Control {
@@ -48,10 +48,8 @@ impl Home for Control {
                 if let Err(error) = &file {
                     tracing::warn!(%error, "an artifact cannot be supplied");
                 }
-                self.supervisor.artifact(
-                    name,
-                    file.map(OwnedFd::from).map_err(|error| error.to_string()),
-                );
+                self.supervisor
+                    .artifact(name, file.map_err(|error| error.to_string()));
             });
         }
     }
@@ -101,8 +99,20 @@ impl Home for Control {
 
 impl Control {
     /// The open, verified file of an artifact; compiled again where it is missing or bad.
-    async fn supply(&self, name: ArtifactName) -> Result<File, PlaneError> {
+    async fn supply(&self, name: ArtifactName) -> Result<Supplied, PlaneError> {
         let digest = self.component_of(&name)?;
+        let artifact = OwnedFd::from(self.artifact(name, digest).await?);
+        let (blobs, named) = (self.blobs.clone(), digest);
+        let upload = blocking(move || blobs.with_files(&named))
+            .await?
+            .map_err(|error| internal(&error))?;
+        Ok(Supplied {
+            artifact,
+            upload: upload.map(OwnedFd::from),
+        })
+    }
+
+    async fn artifact(&self, name: ArtifactName, digest: Digest) -> Result<File, PlaneError> {
         match self.open(name, digest).await? {
             Ok(file) => Ok(file),
             Err(error) => {

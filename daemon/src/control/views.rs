@@ -134,6 +134,7 @@ pub(super) fn inspection(
         let member = host::grant_for(name)?;
         let has_none = match member {
             host::Grant::KeyValue => grants.key_value.is_empty(),
+            host::Grant::Databases => grants.databases.is_empty(),
             host::Grant::Outbound => grants.outbound.is_empty(),
         };
         has_none.then(|| member.name().to_owned())

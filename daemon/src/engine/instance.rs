@@ -19,7 +19,7 @@ use super::hive::{Hive, Member};
 use super::program;
 use super::reuse::Instances;
 use super::slice::Slice;
-use crate::host::{GuestState, NextRequest};
+use crate::host::{Files, GuestState, NextRequest};
 use crate::link::World;
 
 /// The next instance's number.
@@ -31,6 +31,7 @@ const COMPONENT_HANDLES_MAX: usize = 8192;
 /// A component linked to this host, of which instances are made at will.
 pub struct Loaded {
     handler: Handler,
+    files: Option<Arc<Files>>,
 }
 
 enum Handler {
@@ -54,6 +55,7 @@ impl Loaded {
         linker: &Linker<GuestState>,
         component: &Component,
         world: World,
+        files: Option<Arc<Files>>,
     ) -> wasmtime::Result<Self> {
         let pre = linker.instantiate_pre(component)?;
         let handler = match world {
@@ -61,7 +63,13 @@ impl Loaded {
             World::Service03 => Handler::Service03(ServicePre::new(pre)?),
             World::Command02 => Handler::Command02(CommandPre::new(pre)?),
         };
-        Ok(Self { handler })
+        Ok(Self { handler, files })
+    }
+
+    /// The files that were deployed with it.
+    #[must_use]
+    pub fn files(&self) -> Option<Arc<Files>> {
+        self.files.clone()
     }
 
     fn engine(&self) -> &Engine {

@@ -5,7 +5,6 @@
 //! room; requests under way keep what they hold.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,8 +16,8 @@ use wasmtime::component::Linker;
 
 use super::instance::Loaded;
 use super::policy::Policy;
-use crate::host::GuestState;
-use crate::link::{ArtifactName, World};
+use crate::host::{Files, GuestState};
+use crate::link::{ArtifactName, Supplied, World};
 use crate::quota::Refusal;
 
 /// What a loaded component takes beside its file, in bytes: wasmtime's records of it and what links it to the host
@@ -258,14 +257,18 @@ impl Resident {
     ///
     /// # Errors
     /// Why the component is not in memory now; waiting requests are refused.
-    pub fn arrived(&self, name: ArtifactName, file: Result<OwnedFd, String>) -> Result<(), String> {
+    pub fn arrived(
+        &self,
+        name: ArtifactName,
+        supplied: Result<Supplied, String>,
+    ) -> Result<(), String> {
         let slot = {
             let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.get(&name).cloned()
         };
         // Every route to it went away meanwhile.
         let Some(slot) = slot else { return Ok(()) };
-        let outcome = file.and_then(|file| self.map(&slot, file));
+        let outcome = supplied.and_then(|supplied| self.map(&slot, supplied));
         {
             let mut loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
             *loading = match &outcome {
@@ -281,15 +284,26 @@ impl Resident {
         outcome
     }
 
-    fn map(&self, slot: &Slot, file: OwnedFd) -> Result<(), String> {
+    fn map(&self, slot: &Slot, supplied: Supplied) -> Result<(), String> {
         let began = Instant::now();
+        let Supplied {
+            artifact: file,
+            upload,
+        } = supplied;
+        let files = match upload.map(Files::of).transpose() {
+            Ok(files) => files.flatten().map(Arc::new),
+            Err(error) => return Err(error.to_string()),
+        };
         let file_bytes = rustix::fs::fstat(&file).map_or(0, |stat| stat.st_size);
         let file_bytes = u64::try_from(file_bytes).unwrap_or(0);
-        slot.bytes
-            .store(file_bytes.saturating_add(LINKED_BYTES), Ordering::Relaxed);
+        let index_bytes = files.as_ref().map_or(0, |files| files.index_bytes());
+        let bytes = file_bytes
+            .saturating_add(LINKED_BYTES)
+            .saturating_add(index_bytes);
+        slot.bytes.store(bytes, Ordering::Relaxed);
         let component =
             crate::artifact::load(&self.engine, file).map_err(|error| format!("{error:#}"))?;
-        let loaded = Loaded::link(&self.linker, &component, slot.world)
+        let loaded = Loaded::link(&self.linker, &component, slot.world, files)
             .map_err(|error| format!("{error:#}"))?;
         slot.loaded.store(Some(Arc::new(loaded)));
         slot.idle_s.store(0, Ordering::Relaxed);

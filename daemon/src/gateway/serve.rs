@@ -270,7 +270,7 @@ impl Gateway {
         let exchange = Arc::new(Exchange::new(Instant::now()));
         let guest_request =
             self.guest_request(request, authority, peer, &route, &admission, &exchange);
-        let (start, slice) = self.start(&route, &admission, &log);
+        let (start, slice) = self.start(&route, &loaded, &admission, &log);
         let (sender, head) = oneshot::channel();
         let keep = route.instances.is_some();
         let serving = Box::pin(loaded.serve(start, guest_request, sender, keep));
@@ -373,6 +373,7 @@ impl Gateway {
     fn start(
         &self,
         route: &Route,
+        loaded: &Loaded,
         admission: &Admission,
         log: &Arc<RequestLog>,
     ) -> (Start, Arc<Slice>) {
@@ -417,6 +418,7 @@ impl Gateway {
             slice: Arc::clone(&slice),
             clocks: self.clocks,
             capabilities: Arc::clone(&route.capabilities),
+            files: loaded.files(),
         });
         let start = match shared {
             Some(instances) => Start::Share {

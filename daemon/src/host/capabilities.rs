@@ -9,8 +9,10 @@ use tokio::sync::Semaphore;
 
 use super::outbound::{Outbound, Trust};
 use super::services::Services;
+use super::sql::Connection;
 use crate::link::ModuleGrants;
 use crate::link::services::{Ask, Fault, Given, StoreOp, Unconnected};
+use crate::link::sql::{SqlFault, SqlOp};
 use crate::quota::Tenant;
 
 /// Of one module of one tenant; shared by all its guests.
@@ -23,10 +25,15 @@ pub struct Capabilities {
     /// Calls of stores under way: a value lies in the worker's memory until its guest takes it, and guests of 0.3 can have
     /// thousands of calls under way at once.
     calls: Semaphore,
+    /// Connections to databases that are being opened: while other tenants have all processes, that takes as long as a
+    /// statement may, and what waits has a place that the node's guests share.
+    opening: Semaphore,
 }
 
 /// Calls of stores under way at once, of all guests of a module; those that can be large count for several.
 const CALLS_MAX: u32 = 64;
+/// Connections to databases that are opened at once, of all guests of a module.
+const OPENING_MAX: usize = 8;
 /// What one of those calls may move, in bytes.
 const CALL_BYTES: usize = 1 << 20;
 /// What a call for several values counts for.
@@ -48,6 +55,7 @@ impl Capabilities {
             grants,
             services,
             calls: Semaphore::const_new(CALLS_MAX as usize),
+            opening: Semaphore::const_new(OPENING_MAX),
         }
     }
 
@@ -92,6 +100,40 @@ impl Capabilities {
     /// Whether the module may open this key-value store.
     pub(super) fn may_open(&self, store: &str) -> bool {
         self.grants.key_value.iter().any(|granted| granted == store)
+    }
+
+    /// A connection to a database, where the module may open it: its calls are [`Connection::call`]'s.
+    ///
+    /// # Errors
+    /// [`SqlFault`]
+    ///
+    /// # Cancel safety
+    /// Dropped, the connection is closed should it still be opened.
+    pub(super) async fn open_database(&self, database: String) -> Result<Connection, SqlFault> {
+        if !self.grants.databases.contains(&database) {
+            return Err(SqlFault::AccessDenied);
+        }
+        self.may_execute()?;
+        let opening = self.opening.acquire().await;
+        let _opening = opening.map_err(|_| SqlFault::Io("the node is going down".to_owned()))?;
+        let module = Arc::clone(&self.module);
+        let connection = Connection::new(Arc::clone(&self.services), &self.tenant, module);
+        connection.call(SqlOp::Open { database }).await?;
+        Ok(connection)
+    }
+
+    /// Counts like a call of a store: both are control's work.
+    ///
+    /// # Errors
+    /// [`SqlFault::Io`] where there were too many.
+    pub(super) fn may_execute(&self) -> Result<(), SqlFault> {
+        match self.tenant.store_wait(Instant::now()) {
+            None => Ok(()),
+            Some(wait) => Err(SqlFault::Io(format!(
+                "more calls of databases than the tenant may make each second; the next is possible in {} ms",
+                wait.as_millis().max(1)
+            ))),
+        }
     }
 
     /// Calls a store that was opened.

@@ -29,7 +29,10 @@ pub(super) mod v2 {
         path: "wit/fermyon-spin-2.0.0",
         world: "fermyon:spin/host",
         imports: { default: async | trappable },
-        with: { "fermyon:spin/key-value.store": super::OpenStore },
+        with: {
+            "fermyon:spin/key-value.store": super::OpenStore,
+            "fermyon:spin/sqlite.connection": crate::host::sql::OpenConnection,
+        },
     });
 }
 

@@ -3,17 +3,17 @@
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 
+use super::key_value::Guest;
 use super::state::GuestState;
-use super::{config, key_value, variables, wasi_keyvalue};
+use super::{config, key_value, sql, variables, wasi_keyvalue};
 
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
-/// Files: the interfaces are there because standard libraries import them, but no directory is ever opened, so every
-/// path is absent. Outgoing requests go where a grant of the module leads. So do connections over TCP
+/// Files: in 0.2 those that were deployed with the component. In 0.3 the interfaces are there because standard libraries
+/// import them, and no directory is open. Outgoing requests go where a grant of the module leads. So do connections over TCP
 /// in 0.2; all other sockets are there for the same reason as files, and denied as they are made.
 ///
 /// # Errors
@@ -32,11 +32,8 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
         cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
         cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
         cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
-        filesystem::preopens::add_to_linker::<_, WasiFilesystem>(
-            l,
-            WasiFilesystemView::filesystem,
-        )?;
-        filesystem::types::add_to_linker::<_, WasiFilesystem>(l, WasiFilesystemView::filesystem)?;
+        filesystem::preopens::add_to_linker::<_, Guest>(l, |state| state)?;
+        filesystem::types::add_to_linker::<_, Guest>(l, |state| state)?;
         random::insecure::add_to_linker::<_, WasiRandom>(l, WasiRandomView::random)?;
         random::insecure_seed::add_to_linker::<_, WasiRandom>(l, WasiRandomView::random)?;
         let options = sockets::network::LinkOptions::default();
@@ -55,6 +52,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     super::sockets::add_to_linker(l)?;
     // What Spin adds, and drafts of WASI: offered to all, and refused at the call where it was not granted.
     key_value::add_to_linker(l)?;
+    sql::add_to_linker(l)?;
     variables::add_to_linker(l)?;
     config::add_to_linker(l)?;
     wasi_keyvalue::add_to_linker(l)?;
@@ -91,6 +89,8 @@ fn version_in(version: &str, line: &str) -> bool {
 pub enum Grant {
     /// A key-value store.
     KeyValue,
+    /// An SQL database.
+    Databases,
     /// Somewhere to connect to.
     Outbound,
 }
@@ -101,6 +101,7 @@ impl Grant {
     pub fn name(self) -> &'static str {
         match self {
             Self::KeyValue => "key_value",
+            Self::Databases => "databases",
             Self::Outbound => "outbound",
         }
     }
@@ -114,6 +115,7 @@ pub fn grant_for(name: &str) -> Option<Grant> {
         "fermyon:spin/key-value" | "spin:key-value/key-value" | "wasi:keyvalue/store" => {
             Some(Grant::KeyValue)
         }
+        "fermyon:spin/sqlite" | "spin:sqlite/sqlite" => Some(Grant::Databases),
         "wasi:http/outgoing-handler" | "wasi:http/client" | "wasi:sockets/tcp" => {
             Some(Grant::Outbound)
         }
@@ -122,10 +124,13 @@ pub fn grant_for(name: &str) -> Option<Grant> {
 }
 
 /// What is offered in one version only: pre-releases, and packages that have seen no other.
-const OFFERED_EXACTLY: [&str; 12] = [
+const OFFERED_EXACTLY: [&str; 15] = [
     "fermyon:spin/key-value@2.0.0",
+    "fermyon:spin/sqlite@2.0.0",
     "fermyon:spin/variables@2.0.0",
     "spin:key-value/key-value@3.0.0",
+    "spin:sqlite/sqlite@3.0.0",
+    "spin:sqlite/sqlite@3.1.0",
     "spin:variables/variables@3.0.0",
     "wasi:config/store@0.2.0-draft-2024-09-27",
     "wasi:config/store@0.2.0-rc.1",

@@ -6,6 +6,7 @@
 mod capabilities;
 mod clock;
 mod config;
+mod files;
 mod hooks;
 mod key_value;
 mod linker;
@@ -13,6 +14,7 @@ mod outbound;
 mod program;
 mod services;
 mod sockets;
+mod sql;
 mod state;
 mod stdio;
 #[cfg(test)]
@@ -22,6 +24,7 @@ mod wasi_keyvalue;
 
 pub use capabilities::Capabilities;
 pub use clock::ClockResolution;
+pub use files::Files;
 pub(crate) use hooks::Hooks;
 pub use linker::{Grant, grant_for, linker, offers};
 pub use outbound::Trust;

@@ -12,6 +12,7 @@ use super::outbound::Trust;
 use crate::link::services::{
     Ask, BATCH_MAX, CALL_BYTES_MAX, Call, Fault, Given, Reply, Unconnected, batches,
 };
+use crate::link::sql::SqlOp;
 use crate::link::{FrameError, LinkReader, LinkWriter};
 
 /// Most calls under way whose answers may have megabytes each (all variables of a module), of all guests of a worker.
@@ -20,6 +21,9 @@ const LARGE_UNDER_WAY_MAX: usize = 4;
 const UNDER_WAY_MAX: usize = 1024;
 /// As many connections are made at a time, beside those calls: they take as long as others let them.
 const CONNECTING_MAX: usize = 512;
+
+/// As many calls of connections to databases, beside those calls: a statement may take seconds.
+const SQL_MAX: usize = 1024;
 
 /// What a call gave, with the file that came along.
 type Answer = Result<(Given, Option<OwnedFd>), Fault>;
@@ -32,6 +36,11 @@ pub struct Services {
     places: Semaphore,
     large_places: Semaphore,
     connecting: Semaphore,
+    /// Calls of connections to databases, and their ends, in the order of each. As many as connections: each has one
+    /// statement under way and ends once, and control bounds how many there are.
+    sql: mpsc::UnboundedSender<Call>,
+    sql_calls: Mutex<Option<mpsc::UnboundedReceiver<Call>>>,
+    sql_places: Semaphore,
     next_id: AtomicU64,
     trust: Trust,
 }
@@ -41,12 +50,16 @@ impl Services {
     #[must_use]
     pub fn new(trust: Trust) -> (Arc<Self>, mpsc::Receiver<Call>) {
         let (outgoing, calls) = mpsc::channel(UNDER_WAY_MAX);
+        let (sql, sql_calls) = mpsc::unbounded_channel();
         let services = Self {
             outgoing,
             waiting: Mutex::default(),
             places: Semaphore::new(UNDER_WAY_MAX),
             large_places: Semaphore::new(LARGE_UNDER_WAY_MAX),
             connecting: Semaphore::new(CONNECTING_MAX),
+            sql,
+            sql_calls: Mutex::new(Some(sql_calls)),
+            sql_places: Semaphore::new(SQL_MAX),
             next_id: AtomicU64::new(0),
             trust,
         };
@@ -78,6 +91,7 @@ impl Services {
             // Connections have places of their own.
             Ask::Variable { .. }
             | Ask::Store { .. }
+            | Ask::Sql { .. }
             | Ask::Resolve { .. }
             | Ask::Connect { .. } => None,
         };
@@ -132,19 +146,73 @@ impl Services {
         }
     }
 
+    /// A number for a connection to a database, of those of this worker its own.
+    pub(super) fn connection_number(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Asks control for something of a connection to a database on behalf of a guest.
+    ///
+    /// # Errors
+    /// [`Fault`]; [`Fault::Unavailable`] where there is no control to ask.
+    ///
+    /// # Cancel safety
+    /// Dropped, nobody waits for the reply; what was asked for may be done or not.
+    pub(super) async fn sql(
+        &self,
+        tenant: &str,
+        module: &str,
+        (connection, op): (u64, SqlOp),
+    ) -> Result<Given, Fault> {
+        let ask = Ask::Sql { connection, op };
+        let bytes = ask.bytes();
+        if bytes > CALL_BYTES_MAX {
+            return Err(Fault::Refused(format!(
+                "{bytes} bytes in one call; allowed: {CALL_BYTES_MAX}"
+            )));
+        }
+        let _place = self.sql_places.acquire().await.map_err(|_| gone())?;
+        let (call, reply, _entry) = self.entered(tenant, module, ask);
+        self.sql.send(call).map_err(|_| gone())?;
+        let (given, _) = reply.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok(given)
+    }
+
+    /// Tells control that a connection to a database is closed. Waits for nothing.
+    pub(super) fn close_sql(&self, tenant: &str, module: &str, connection: u64) {
+        let op = SqlOp::Close;
+        // With the link, control closes all of them.
+        let _ = self.sql.send(Call {
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            tenant: tenant.to_owned(),
+            module: module.to_owned(),
+            ask: Ask::Sql { connection, op },
+        });
+    }
+
     async fn ask(&self, tenant: &str, module: &str, ask: Ask) -> Answer {
+        let (call, reply, _entry) = self.entered(tenant, module, ask);
+        self.outgoing.send(call).await.map_err(|_| gone())?;
+        reply.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// A call that is waited for as long as its entry is there.
+    fn entered(
+        &self,
+        tenant: &str,
+        module: &str,
+        ask: Ask,
+    ) -> (Call, oneshot::Receiver<Answer>, Entry<'_>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
         self.waiting().insert(id, sender);
-        let _entry = Entry { services: self, id };
         let call = Call {
             id,
             tenant: tenant.to_owned(),
             module: module.to_owned(),
             ask,
         };
-        self.outgoing.send(call).await.map_err(|_| gone())?;
-        reply.await.unwrap_or_else(|_| Err(gone()))
+        (call, reply, Entry { services: self, id })
     }
 
     /// Carries calls and replies until the link ends.
@@ -154,9 +222,23 @@ impl Services {
         mut reader: LinkReader,
         mut writer: LinkWriter,
     ) {
+        let taken = self.sql_calls.lock();
+        let sql_calls = taken.unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut sql_calls) = sql_calls else {
+            tracing::error!("the link for services was run twice");
+            return;
+        };
         let send = async {
-            let mut batch = Vec::new();
-            while calls.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let (mut batch, mut sql_batch) = (Vec::new(), Vec::new());
+            loop {
+                let count = tokio::select! {
+                    count = calls.recv_many(&mut batch, BATCH_MAX) => count,
+                    count = sql_calls.recv_many(&mut sql_batch, BATCH_MAX) => count,
+                };
+                if count == 0 {
+                    break;
+                }
+                batch.append(&mut sql_batch);
                 for calls in batches(std::mem::take(&mut batch), |call| call.ask.bytes()) {
                     writer.send(&calls, &[]).await?;
                 }

@@ -9,6 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::capabilities::Capabilities;
 use super::clock::{ClockResolution, GuestMonotonicClock, GuestWallClock};
+use super::files::Files;
 use super::outbound::OutboundHooks;
 use super::program::Program;
 use super::sockets::Names;
@@ -28,6 +29,10 @@ pub struct GuestState {
     pub(super) capabilities: Arc<Capabilities>,
     /// Key-value stores that it has open.
     pub(super) open_stores: usize,
+    /// Those that were deployed with its component.
+    pub(super) files: Option<Arc<Files>>,
+    /// Connections to databases that it has open.
+    pub(super) open_databases: usize,
     /// What it looked up.
     pub(super) names: Names,
     wasi: WasiCtx,
@@ -58,6 +63,8 @@ pub struct GuestOptions {
     pub clocks: ClockResolution,
     /// What it may call, and on whose account.
     pub capabilities: Arc<Capabilities>,
+    /// Files that were deployed with its component.
+    pub files: Option<Arc<Files>>,
 }
 
 /// What is another request's own in the state of an instance that serves it.
@@ -87,6 +94,7 @@ impl GuestState {
             slice,
             clocks,
             capabilities,
+            files,
         } = options;
         let output = Output::new(Arc::clone(&log));
         let mut wasi = wasi(&output, clocks);
@@ -101,6 +109,8 @@ impl GuestState {
             hooks: OutboundHooks::new(Arc::clone(&capabilities), log),
             capabilities,
             open_stores: 0,
+            files,
+            open_databases: 0,
             names: Names::default(),
             wasi,
             http,

@@ -41,6 +41,7 @@ fn state(resolution_us: u32) -> GuestState {
             ModuleGrants::default(),
             Services::new(Trust::default()).0,
         )),
+        files: None,
     })
 }
 

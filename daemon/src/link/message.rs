@@ -1,5 +1,7 @@
 //! What control and a worker say to each other.
 
+use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
 
 use super::signing::SigningKeyId;
@@ -218,6 +220,15 @@ pub enum TableChange {
     },
 }
 
+/// The answer to a worker's need.
+#[derive(Debug)]
+pub struct Supplied {
+    /// The artifact, verified.
+    pub artifact: OwnedFd,
+    /// The upload that it was made of, where files were deployed with that.
+    pub upload: Option<OwnedFd>,
+}
+
 /// What a route serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleTarget {
@@ -240,6 +251,8 @@ pub struct ModuleTarget {
 pub struct ModuleGrants {
     /// Key-value stores of the tenant, by name.
     pub key_value: Vec<String>,
+    /// SQL databases of the tenant, by name.
+    pub databases: Vec<String>,
     /// Where they may connect to (`edge_config::OutboundPattern`).
     pub outbound: Vec<String>,
     /// Addresses that names may lead to though they are not public. Control judges by them; a worker keeps no connection

@@ -12,10 +12,12 @@ mod message;
 mod pieces;
 pub mod services;
 pub mod signing;
+pub mod sql;
 
 pub use frame::{FILES_MAX, FrameBounds, FrameError, LinkReader, LinkWriter, split};
 pub use message::{
     ArtifactName, CertificateTarget, GuestLine, HandshakeCounts, ModuleGrants, ModuleTarget, Reuse,
-    TableChange, TenantCounts, TenantLimits, ToControl, ToWorker, WorkerReport, WorkerStart, World,
+    Supplied, TableChange, TenantCounts, TenantLimits, ToControl, ToWorker, WorkerReport,
+    WorkerStart, World,
 };
 pub use pieces::{Counts, lines_in_one_frame, report, table};

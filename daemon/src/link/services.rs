@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::sql::{SqlFault, SqlOp, SqlRows};
+
 /// Most calls in one frame, and so most replies.
 pub const BATCH_MAX: usize = 64;
 /// A frame is sent when it has so many bytes, in calls or replies, whatever waits: one more fits with it.
@@ -28,7 +30,7 @@ pub struct Call {
 }
 
 /// What control does for guests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Ask {
     /// Something of a key-value store that the module was granted.
     Store {
@@ -44,6 +46,13 @@ pub enum Ask {
     },
     /// All variables that the module may read.
     Variables,
+    /// Something of a connection to an SQL database.
+    Sql {
+        /// The connection's number, of those of the worker its own.
+        connection: u64,
+        /// What.
+        op: SqlOp,
+    },
     /// The addresses of a name that the module may connect to.
     Resolve {
         /// A name in normal form.
@@ -112,6 +121,7 @@ impl Ask {
             Self::Resolve { host, .. } => host.len(),
             Self::Connect { scheme, host, .. } => scheme.len() + host.len(),
             Self::Store { store, op } => store.len() + op.bytes(),
+            Self::Sql { op, .. } => op.bytes(),
         }
     }
 }
@@ -152,6 +162,9 @@ impl Given {
         match self {
             Self::Done | Self::Flag(_) | Self::Number(_) | Self::Connected => 0,
             Self::Unconnected(why) => why.bytes(),
+            Self::Rows(rows) => rows.bytes(),
+            Self::Unexecuted(SqlFault::Io(why)) => why.len(),
+            Self::Unexecuted(_) => 0,
             Self::Addresses(found) => size_of_val(found.as_slice()),
             Self::Value(value) => value.as_ref().map_or(0, Vec::len),
             Self::Values(values) => values.iter().flatten().map(Vec::len).sum(),
@@ -175,7 +188,7 @@ pub struct Reply {
 }
 
 /// What a call gave.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Given {
     /// It is done.
     Done,
@@ -199,6 +212,10 @@ pub enum Given {
     Addresses(Vec<IpAddr>),
     /// None.
     Unconnected(Unconnected),
+    /// What a statement gave.
+    Rows(SqlRows),
+    /// Nothing, since the statement was not carried out or the connection not opened.
+    Unexecuted(SqlFault),
 }
 
 /// Why there is no connection.

@@ -119,6 +119,7 @@ impl From<&PlaneError> for UploadEnd {
             | E::KeyNotFound { .. }
             | E::VariableNotFound { .. }
             | E::StoreKeyNotFound { .. }
+            | E::DatabaseNotFound { .. }
             | E::CertificateNotFound { .. }
             | E::CertificateUnusable { .. }
             | E::JobNotFound { .. }

@@ -15,6 +15,7 @@
 
 mod database;
 mod moving;
+pub mod sql;
 #[cfg(test)]
 mod tests;
 mod writer;

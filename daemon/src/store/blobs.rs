@@ -268,6 +268,27 @@ impl Blobs {
         Ok(file)
     }
 
+    /// Opens a component for reading where files were deployed with it, verified; those that say of themselves that they
+    /// have none are not read.
+    ///
+    /// # Errors
+    /// Those of [`Self::open_verified`].
+    pub fn with_files(&self, digest: &Digest) -> Result<Option<File>, BlobError> {
+        let path = self.path(digest);
+        let mut end = [0; 8];
+        let looked = File::open(&path).and_then(|mut file| {
+            file.seek(SeekFrom::End(-8))?;
+            file.read_exact(&mut end)
+        });
+        match looked {
+            Ok(()) if control_api::files::says_so(&end) => self.open_verified(digest).map(Some),
+            // Artifacts outlive neither their components nor this one's loss.
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", &path)(error)),
+        }
+    }
+
     /// Whether a component is there, unverified.
     #[must_use]
     pub fn contains(&self, digest: &Digest) -> bool {

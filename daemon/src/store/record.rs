@@ -70,6 +70,8 @@ pub struct GrantsRecord {
     pub networks: Vec<String>,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// SQL databases of the tenant; since version 4 of the module.
+    pub databases: Vec<String>,
 }
 
 /// How the instances of a module serve more than one request each.
@@ -83,6 +85,41 @@ pub struct ReuseRecord {
     pub concurrency_max: u32,
     /// What an instance may hold after a request to serve another, in bytes.
     pub memory_bytes_max: u64,
+}
+
+/// [`ModuleRecord`] as version 3 had it; its versions were as they are now.
+#[derive(Serialize, Deserialize)]
+struct ModuleRecord3 {
+    tenant: String,
+    module: String,
+    active_version: u64,
+    highest_version: u64,
+    versions: Vec<VersionRecord>,
+    reuse: Option<ReuseRecord>,
+    grants: Option<GrantsRecord3>,
+}
+
+/// [`GrantsRecord`] as version 3 of the module had it.
+#[derive(Serialize, Deserialize)]
+struct GrantsRecord3 {
+    key_value: Vec<String>,
+    variables: Vec<String>,
+    outbound: Vec<String>,
+    networks: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl From<GrantsRecord3> for GrantsRecord {
+    fn from(old: GrantsRecord3) -> Self {
+        Self {
+            key_value: old.key_value,
+            variables: old.variables,
+            outbound: old.outbound,
+            networks: old.networks,
+            environment: old.environment,
+            databases: Vec::new(),
+        }
+    }
 }
 
 /// [`ModuleRecord`] as version 2 had it; its versions were as they are now.
@@ -485,7 +522,7 @@ impl Stored for PublisherKeyRecord {
 
 impl Stored for ModuleRecord {
     const KIND: &'static str = "module";
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
     fn key(&self) -> Key {
         Key::Module {
             tenant: self.tenant.clone(),
@@ -514,6 +551,17 @@ impl Stored for ModuleRecord {
                     versions: old.versions,
                     reuse: old.reuse,
                     grants: None,
+                }),
+            ),
+            3 => Some(
+                body_of(Self::KIND, version, body).map(|old: ModuleRecord3| Self {
+                    tenant: old.tenant,
+                    module: old.module,
+                    active_version: old.active_version,
+                    highest_version: old.highest_version,
+                    versions: old.versions,
+                    reuse: old.reuse,
+                    grants: old.grants.map(Into::into),
                 }),
             ),
             _ => None,
@@ -728,9 +776,9 @@ mod tests {
         assert_eq!((module.active_version, module.highest_version), (7, 9));
         assert_eq!(module.versions[0].inspection, [1, 2, 3]);
         assert_eq!(module.reuse, None);
-        // Written again it is of version 3, and the same.
+        // Written again it is of version 4, and the same.
         let new = seal(&module).unwrap();
-        assert_eq!(new[0], 3);
+        assert_eq!(new[0], 4);
         let again: Revised<ModuleRecord> = unseal(&key, &new).unwrap();
         assert_eq!(again.record, module);
 
@@ -765,6 +813,42 @@ mod tests {
         let read: Revised<ModuleRecord> = unseal(&key, &old).unwrap();
         assert_eq!(read.record.reuse, Some(reuse));
         assert_eq!(read.record.grants, None);
+        old.push(0);
+        assert!(matches!(
+            unseal::<ModuleRecord>(&key, &old),
+            Err(RecordError::Trailing { bytes: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn a_module_of_version_3_is_read_as_one_that_was_granted_no_databases() {
+        let key = Key::Module {
+            tenant: "acme".into(),
+            module: "hello".into(),
+        };
+        let list = |name: &str| vec![name.to_owned()];
+        let environment = vec![("A".to_owned(), "b".to_owned())];
+        let grants = (
+            list("store"),
+            list("variable"),
+            list("host"),
+            list("net"),
+            &environment,
+        );
+        let versions: Vec<VersionRecord> = Vec::new();
+        let reuse: Option<ReuseRecord> = None;
+        let body = ("acme", "hello", 7_u64, 9_u64, versions, reuse, Some(grants));
+        let mut old = postcard::to_extend(&body, vec![3, 5, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let read: Revised<ModuleRecord> = unseal(&key, &old).unwrap();
+        let wanted = GrantsRecord {
+            key_value: list("store"),
+            variables: list("variable"),
+            outbound: list("host"),
+            networks: list("net"),
+            environment,
+            databases: Vec::new(),
+        };
+        assert_eq!(read.record.grants, Some(wanted));
         old.push(0);
         assert!(matches!(
             unseal::<ModuleRecord>(&key, &old),

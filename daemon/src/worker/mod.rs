@@ -28,8 +28,8 @@ use crate::gateway::{
 use crate::host::{ClockResolution, Services, Trust, linker};
 use crate::link::flight::FlightRecord;
 use crate::link::{
-    self, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter, ToControl, ToWorker,
-    WorkerReport, WorkerStart, lines_in_one_frame, split,
+    self, FrameBounds, FrameError, GuestLine, LinkReader, LinkWriter, Supplied, ToControl,
+    ToWorker, WorkerReport, WorkerStart, lines_in_one_frame, split,
 };
 use crate::logging;
 use crate::quota::{RunQueue, VirtualClock};
@@ -338,9 +338,13 @@ impl Worker {
                     }
                     self.send(ToControl::TableApplied { revision }).await;
                 }
-                Ok((ToWorker::Artifact { name, refused }, mut files)) => {
-                    let file = match (files.pop(), refused) {
-                        (Some(file), _) => Ok(file),
+                Ok((ToWorker::Artifact { name, refused }, files)) => {
+                    let mut files = files.into_iter();
+                    let file = match (files.next(), refused) {
+                        (Some(artifact), _) => Ok(Supplied {
+                            artifact,
+                            upload: files.next(),
+                        }),
                         (None, why) => {
                             Err(why.unwrap_or_else(|| "control sent no file".to_owned()))
                         }

@@ -150,6 +150,10 @@ impl TestNode {
         self.admin(Method::GET, path)
     }
 
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.admin(Method::POST, path)
+    }
+
     pub(crate) fn put(&self, path: &str) -> RequestBuilder {
         self.admin(Method::PUT, path)
     }

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::thread;
 
+use control_api::files::Index;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::time::{ClockId, clock_gettime};
@@ -72,6 +73,7 @@ async fn run() -> io::Result<()> {
         .ok_or_else(|| io::Error::other("no component came with the request"))?;
     let bytes = read(&File::from(component), request.component_bytes)?;
     let look = || {
+        check_files(&bytes)?;
         let component = as_component(&bytes)?;
         Ok((inspect(&component)?, component))
     };
@@ -141,6 +143,23 @@ fn read(component: &File, component_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     component.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
+}
+
+/// Whether the files behind a component, where there are some, are what a worker takes.
+fn check_files(bytes: &[u8]) -> Result<(), InspectError> {
+    let read_at = |buffer: &mut [u8], at: u64| {
+        let at = usize::try_from(at).map_err(io::Error::other)?;
+        let end = at.saturating_add(buffer.len());
+        let found = bytes.get(at..end);
+        buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    };
+    match Index::read(bytes.len() as u64, read_at) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(InspectError::Files {
+            message: one_line(&error.to_string(), bounds::MESSAGE_BYTES_MAX),
+        }),
+    }
 }
 
 fn compile(

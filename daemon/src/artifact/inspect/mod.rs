@@ -121,6 +121,12 @@ pub enum InspectError {
         /// Bytes 6 and 7.
         layer: u16,
     },
+    /// Files behind it that are none.
+    #[error("{message}")]
+    Files {
+        /// What is wrong with them.
+        message: String,
+    },
     /// The bytes end inside a section.
     #[error("the component is truncated: it ends at byte {at_byte}, inside a section")]
     Truncated {

@@ -13,14 +13,14 @@ use crate::link::ToWorker;
 /// A message on its way to a worker.
 pub(super) struct Outgoing {
     pub(super) message: ToWorker,
-    pub(super) file: Option<OwnedFd>,
+    pub(super) files: Vec<OwnedFd>,
 }
 
 impl From<ToWorker> for Outgoing {
     fn from(message: ToWorker) -> Self {
         Self {
             message,
-            file: None,
+            files: Vec::new(),
         }
     }
 }
@@ -28,10 +28,10 @@ impl From<ToWorker> for Outgoing {
 impl Outgoing {
     /// For one more worker; `None` where no descriptor is left.
     fn again(&self) -> Option<Self> {
-        let file = self.file.as_ref().map(OwnedFd::try_clone).transpose();
+        let files = self.files.iter().map(OwnedFd::try_clone);
         Some(Self {
             message: self.message.clone(),
-            file: file.ok()?,
+            files: files.collect::<Result<_, _>>().ok()?,
         })
     }
 }

@@ -134,6 +134,7 @@ fn every_kind_of_record_comes_back_with_its_revision() {
         }],
         grants: Some(GrantsRecord {
             key_value: vec!["default".into()],
+            databases: vec!["default".into()],
             outbound: vec!["https://example.com".into()],
             environment: vec![("A".into(), "b".into())],
             ..GrantsRecord::default()

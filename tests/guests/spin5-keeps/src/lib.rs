@@ -23,6 +23,9 @@ fn answer(target: &Target, body: &[u8]) -> Result<Vec<u8>, String> {
         let got = variables::get(&key).map_err(|error| format!("{error:?}"))?;
         return Ok(got.into_bytes());
     }
+    if target.path() == "/read" {
+        return std::fs::read(&key).map_err(|error| error.to_string());
+    }
     if target.path() == "/config" {
         let got = config::get(&key).map_err(|error| format!("{error:?}"))?;
         return got.map(String::into_bytes).ok_or_else(|| "none".to_owned());

@@ -41,6 +41,9 @@ async fn answer(target: &Target) -> Result<Vec<u8>, String> {
         let got = variables::get(&key).await.map_err(|error| format!("{error:?}"))?;
         return Ok(got.into_bytes());
     }
+    if target.path() == "/read" {
+        return std::fs::read(&key).map_err(|error| error.to_string());
+    }
     if target.path() == "/config" {
         let got = config::get(&key).map_err(|error| format!("{error:?}"))?;
         return got.map(String::into_bytes).ok_or_else(|| "none".to_owned());

@@ -4,6 +4,7 @@
 //! What it leaves out is a compiler, and what the audit log says of before and after.
 
 mod certificates;
+mod databases;
 mod keys;
 mod modules;
 mod routes;
@@ -438,6 +439,29 @@ impl ControlPlane for MemoryPlane {
         version: u64,
     ) -> Result<Revised<ModuleVersion>> {
         self.lock().module_version(tenant, module, version)
+    }
+
+    async fn databases(&self, tenant: &TenantName, page: PageRequest) -> Result<Page<Database>> {
+        self.lock().databases(tenant, &page)
+    }
+
+    async fn delete_database(
+        &self,
+        tenant: &TenantName,
+        database: &StoreName,
+        _caller: Caller,
+    ) -> Result<()> {
+        self.lock().delete_database(tenant, database)
+    }
+
+    async fn query_database(
+        &self,
+        tenant: &TenantName,
+        database: &StoreName,
+        query: SqlQuery,
+        _caller: Caller,
+    ) -> Result<SqlResult> {
+        self.lock().query_database(tenant, database, query)
     }
 
     async fn store_keys(

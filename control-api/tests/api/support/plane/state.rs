@@ -37,6 +37,7 @@ pub(super) struct Owner {
     /// What guests would read; of secrets, a node keeps it encrypted.
     pub(super) values: BTreeMap<VariableId, SecretText>,
     pub(super) kept: BTreeMap<StoreName, BTreeMap<String, Bytes>>,
+    pub(super) databases: std::collections::BTreeSet<StoreName>,
     pub(super) lines: Vec<LogLine>,
     pub(super) live: broadcast::Sender<LogLine>,
 }

@@ -90,6 +90,10 @@ impl State {
             variables: BTreeMap::new(),
             values: BTreeMap::new(),
             kept: BTreeMap::new(),
+            databases: ["default"]
+                .iter()
+                .filter_map(|name| name.parse().ok())
+                .collect(),
             lines: Vec::new(),
             live: broadcast::channel(64).0,
         });
