@@ -13,6 +13,7 @@ mod capacity;
 mod command_line;
 mod configuration;
 mod crash;
+mod databases;
 mod dev;
 mod faults;
 mod instances;

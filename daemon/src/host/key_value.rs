@@ -29,7 +29,11 @@ pub(super) mod v2 {
         path: "wit/fermyon-spin-2.0.0",
         world: "fermyon:spin/host",
         imports: { default: async | trappable },
-        with: { "fermyon:spin/key-value.store": super::OpenStore },
+        with: {
+            "fermyon:spin/key-value.store": super::OpenStore,
+            "fermyon:spin/postgres.connection": crate::host::databases::postgres::Connection,
+            "fermyon:spin/redis.connection": crate::host::databases::redis::Connection,
+        },
     });
 }
 

@@ -8,7 +8,7 @@ use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 
 use super::state::GuestState;
-use super::{config, key_value, variables, wasi_keyvalue};
+use super::{config, databases, key_value, variables, wasi_keyvalue};
 
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
@@ -56,6 +56,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     // What Spin adds, and drafts of WASI: offered to all, and refused at the call where it was not granted.
     key_value::add_to_linker(l)?;
     variables::add_to_linker(l)?;
+    databases::add_to_linker(l)?;
     config::add_to_linker(l)?;
     wasi_keyvalue::add_to_linker(l)?;
     Ok(linker)
@@ -114,18 +115,30 @@ pub fn grant_for(name: &str) -> Option<Grant> {
         "fermyon:spin/key-value" | "spin:key-value/key-value" | "wasi:keyvalue/store" => {
             Some(Grant::KeyValue)
         }
-        "wasi:http/outgoing-handler" | "wasi:http/client" | "wasi:sockets/tcp" => {
-            Some(Grant::Outbound)
-        }
+        "fermyon:spin/postgres"
+        | "fermyon:spin/redis"
+        | "spin:postgres/postgres"
+        | "spin:redis/redis"
+        | "wasi:http/outgoing-handler"
+        | "wasi:http/client"
+        | "wasi:sockets/tcp" => Some(Grant::Outbound),
         _ => None,
     }
 }
 
 /// What is offered in one version only: pre-releases, and packages that have seen no other.
-const OFFERED_EXACTLY: [&str; 12] = [
+const OFFERED_EXACTLY: [&str; 20] = [
     "fermyon:spin/key-value@2.0.0",
+    "fermyon:spin/postgres@2.0.0",
+    "fermyon:spin/rdbms-types@2.0.0",
+    "fermyon:spin/redis@2.0.0",
     "fermyon:spin/variables@2.0.0",
     "spin:key-value/key-value@3.0.0",
+    "spin:postgres/postgres@3.0.0",
+    "spin:postgres/postgres@4.0.0",
+    "spin:postgres/postgres@4.1.0",
+    "spin:postgres/postgres@4.2.0",
+    "spin:redis/redis@3.0.0",
     "spin:variables/variables@3.0.0",
     "wasi:config/store@0.2.0-draft-2024-09-27",
     "wasi:config/store@0.2.0-rc.1",

@@ -6,6 +6,7 @@
 mod capabilities;
 mod clock;
 mod config;
+mod databases;
 mod hooks;
 mod key_value;
 mod linker;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
@@ -9,6 +10,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::capabilities::Capabilities;
 use super::clock::{ClockResolution, GuestMonotonicClock, GuestWallClock};
+use super::databases::OPEN_MAX;
 use super::outbound::OutboundHooks;
 use super::program::Program;
 use super::sockets::Names;
@@ -28,6 +30,8 @@ pub struct GuestState {
     pub(super) capabilities: Arc<Capabilities>,
     /// Key-value stores that it has open.
     pub(super) open_stores: usize,
+    /// Places for connections to databases that it has open.
+    pub(super) open_databases: Arc<Semaphore>,
     /// What it looked up.
     pub(super) names: Names,
     wasi: WasiCtx,
@@ -101,6 +105,7 @@ impl GuestState {
             hooks: OutboundHooks::new(Arc::clone(&capabilities), log),
             capabilities,
             open_stores: 0,
+            open_databases: Arc::new(Semaphore::new(OPEN_MAX)),
             names: Names::default(),
             wasi,
             http,
