@@ -6,6 +6,7 @@
 mod address;
 mod calendar;
 mod client;
+mod error;
 mod numeric;
 mod parameter;
 mod v3;
@@ -21,7 +22,8 @@ use super::session::{Caller, Opened, Opening};
 use crate::host::key_value::{Guest, v2};
 use crate::host::state::GuestState;
 use address::Address;
-use client::{Answer, DatabaseError, Parameter, Refusal, Sent};
+use client::{Answer, Parameter, Refusal, Sent};
+use error::DatabaseError;
 use value::{Generation, Kind, Value};
 
 pub(super) use client::Client;

@@ -1,6 +1,7 @@
 //! `fermyon:spin/redis@2.0.0` and `spin:redis/redis@3.0.0`.
 
 mod address;
+mod client;
 mod resp;
 
 use std::sync::Arc;
@@ -8,14 +9,14 @@ use std::sync::Arc;
 use wasmtime::component::{Access, Accessor, Linker, Resource};
 
 use super::failure::Failure;
-use super::pool::Pool;
-use super::session::{Caller, Opened, Opening, Protocol};
-use super::wire::Wire;
-use crate::host::capabilities::Capabilities;
+use super::session::{Caller, Opened, Opening};
 use crate::host::key_value::{Guest, v2};
 use crate::host::state::GuestState;
 use address::Address;
-use resp::{Refusal, Value, answer, command};
+use client::Sent;
+use resp::{Refusal, Value, command};
+
+pub(super) use client::Client;
 
 /// Commands after which the connection is not what it was: it is no other guest's.
 const STATEFUL: [&str; 14] = [
@@ -67,94 +68,6 @@ use v3::spin::redis::redis as of3;
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     of2::add_to_linker::<_, Guest>(linker, |state| state)?;
     of3::add_to_linker::<_, Guest>(linker, |state| state)
-}
-
-/// One connection to a server.
-pub(in crate::host::databases) struct Client {
-    wire: Wire,
-    is_clean: bool,
-}
-
-/// A command as it is sent.
-pub(in crate::host::databases) struct Sent {
-    bytes: Vec<u8>,
-    is_stateful: bool,
-}
-
-impl Protocol for Client {
-    type Address = Address;
-    type Ask = Sent;
-    type Answer = Result<Vec<Value>, Refusal>;
-
-    async fn begin(
-        mut wire: Wire,
-        address: &Address,
-        capabilities: &Capabilities,
-    ) -> Result<Self, Failure> {
-        if address.is_tls {
-            wire.encrypt(capabilities.trust(), &address.place.host)
-                .await?;
-        }
-        let mut client = Self {
-            wire,
-            is_clean: true,
-        };
-        if let Some(password) = &address.password {
-            let user = address.user.iter().map(String::as_bytes);
-            let parts: Vec<&[u8]> = std::iter::once(&b"AUTH"[..])
-                .chain(user)
-                .chain([password.as_bytes()])
-                .collect();
-            client.must(&parts).await?;
-        }
-        if address.database != 0 {
-            let number = address.database.to_string();
-            client.must(&[b"SELECT", number.as_bytes()]).await?;
-        }
-        Ok(client)
-    }
-
-    async fn again(&mut self) -> Result<(), Failure> {
-        // None is kept that has more to forget than was looked at.
-        Ok(())
-    }
-
-    fn bytes(ask: &Sent) -> u64 {
-        ask.bytes.len() as u64
-    }
-
-    async fn ask(&mut self, ask: Sent) -> Result<Self::Answer, Failure> {
-        self.is_clean &= !ask.is_stateful;
-        self.wire.send(&ask.bytes).await?;
-        answer(&mut self.wire).await
-    }
-
-    fn is_clean(&self) -> bool {
-        self.is_clean
-    }
-
-    fn wire(&self) -> &Wire {
-        &self.wire
-    }
-
-    fn wire_mut(&mut self) -> &mut Wire {
-        &mut self.wire
-    }
-
-    fn pool(capabilities: &Capabilities) -> Option<&Arc<Pool<Self>>> {
-        Some(&capabilities.outbound()?.databases().redis)
-    }
-}
-
-impl Client {
-    /// A command without which the connection is none.
-    async fn must(&mut self, parts: &[&[u8]]) -> Result<(), Failure> {
-        self.wire.send(&command(parts.iter().copied())).await?;
-        let answered = answer(&mut self.wire).await?;
-        answered
-            .map(drop)
-            .map_err(|Refusal(why)| Failure::Refused(why))
-    }
 }
 
 /// Why a guest's call gave nothing, for both interfaces.
