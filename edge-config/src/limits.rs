@@ -330,13 +330,13 @@ limits! {
     /// Time to find a name's addresses and to connect to one of them.
     outbound_connect_ms_max: 5_000, 1..=600_000 "ms",
         "the guest's call answers `connection-timeout`";
-    /// Time from an outgoing request's start to the last byte of what it is answered.
+    /// Time from the start of an outgoing request, or of a call of a database, to the last byte of what it is answered.
     outbound_ms_max: 30_000, 1..=3_600_000 "ms",
         "the guest's call answers `HTTP-response-timeout`; a body that has begun breaks off";
-    /// Body of one outgoing request.
+    /// Body of one outgoing request; what one call of a database sends.
     outbound_sent_kib_max: 10_240, 0..=4_194_304 "KiB",
         "the guest's call answers `HTTP-request-body-size`";
-    /// Body of what one outgoing request is answered.
+    /// Body of what one outgoing request is answered; all of what one call of a database is.
     outbound_received_kib_max: 10_240, 0..=4_194_304 "KiB",
         "it breaks off, with `HTTP-response-body-size` where the interface tells";
     /// Guest log output, on average.

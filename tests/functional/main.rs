@@ -16,6 +16,7 @@ mod changing;
 mod command_line;
 mod configuration;
 mod crash;
+mod databases;
 mod dev;
 mod faults;
 mod files;

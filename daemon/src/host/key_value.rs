@@ -32,6 +32,8 @@ pub(super) mod v2 {
         with: {
             "fermyon:spin/key-value.store": super::OpenStore,
             "fermyon:spin/sqlite.connection": crate::host::sql::OpenConnection,
+            "fermyon:spin/postgres.connection": crate::host::databases::postgres::Connection,
+            "fermyon:spin/redis.connection": crate::host::databases::redis::Connection,
         },
     });
 }

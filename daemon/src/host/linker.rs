@@ -8,7 +8,7 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 
 use super::key_value::Guest;
 use super::state::GuestState;
-use super::{config, key_value, sql, variables, wasi_keyvalue};
+use super::{config, databases, key_value, sql, variables, wasi_keyvalue};
 
 /// Everything a guest may import here, version by version as wasmtime's own bindings have it.
 ///
@@ -54,6 +54,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     key_value::add_to_linker(l)?;
     sql::add_to_linker(l)?;
     variables::add_to_linker(l)?;
+    databases::add_to_linker(l)?;
     config::add_to_linker(l)?;
     wasi_keyvalue::add_to_linker(l)?;
     Ok(linker)
@@ -116,19 +117,31 @@ pub fn grant_for(name: &str) -> Option<Grant> {
             Some(Grant::KeyValue)
         }
         "fermyon:spin/sqlite" | "spin:sqlite/sqlite" => Some(Grant::Databases),
-        "wasi:http/outgoing-handler" | "wasi:http/client" | "wasi:sockets/tcp" => {
-            Some(Grant::Outbound)
-        }
+        "fermyon:spin/postgres"
+        | "fermyon:spin/redis"
+        | "spin:postgres/postgres"
+        | "spin:redis/redis"
+        | "wasi:http/outgoing-handler"
+        | "wasi:http/client"
+        | "wasi:sockets/tcp" => Some(Grant::Outbound),
         _ => None,
     }
 }
 
 /// What is offered in one version only: pre-releases, and packages that have seen no other.
-const OFFERED_EXACTLY: [&str; 15] = [
+const OFFERED_EXACTLY: [&str; 23] = [
     "fermyon:spin/key-value@2.0.0",
+    "fermyon:spin/postgres@2.0.0",
+    "fermyon:spin/rdbms-types@2.0.0",
+    "fermyon:spin/redis@2.0.0",
     "fermyon:spin/sqlite@2.0.0",
     "fermyon:spin/variables@2.0.0",
     "spin:key-value/key-value@3.0.0",
+    "spin:postgres/postgres@3.0.0",
+    "spin:postgres/postgres@4.0.0",
+    "spin:postgres/postgres@4.1.0",
+    "spin:postgres/postgres@4.2.0",
+    "spin:redis/redis@3.0.0",
     "spin:sqlite/sqlite@3.0.0",
     "spin:sqlite/sqlite@3.1.0",
     "spin:variables/variables@3.0.0",

@@ -6,6 +6,7 @@
 mod capabilities;
 mod clock;
 mod config;
+mod databases;
 mod files;
 mod hooks;
 mod key_value;

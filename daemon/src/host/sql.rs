@@ -119,12 +119,12 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
 
 /// Takes a place among a guest's connections.
 fn enter(state: &mut GuestState) -> Result<Arc<Capabilities>, SqlFault> {
-    if state.open_databases >= OPEN_MAX {
+    if state.open_sql >= OPEN_MAX {
         return Err(SqlFault::Io(format!(
             "the guest has {OPEN_MAX} connections open; allowed: as many"
         )));
     }
-    state.open_databases += 1;
+    state.open_sql += 1;
     Ok(Arc::clone(&state.capabilities))
 }
 
@@ -138,7 +138,7 @@ fn opened(
         pushed.map_err(|_| SqlFault::Io("the guest has too many handles".to_owned()))
     });
     if pushed.is_err() {
-        state.open_databases = state.open_databases.saturating_sub(1);
+        state.open_sql = state.open_sql.saturating_sub(1);
     }
     pushed
 }
@@ -175,7 +175,7 @@ async fn execute(
 
 fn close(state: &mut GuestState, connection: Resource<OpenConnection>) -> wasmtime::Result<()> {
     state.table().delete(connection)?;
-    state.open_databases = state.open_databases.saturating_sub(1);
+    state.open_sql = state.open_sql.saturating_sub(1);
     Ok(())
 }
 

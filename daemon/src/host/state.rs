@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
@@ -9,6 +10,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::capabilities::Capabilities;
 use super::clock::{ClockResolution, GuestMonotonicClock, GuestWallClock};
+use super::databases::OPEN_MAX;
 use super::files::Files;
 use super::outbound::OutboundHooks;
 use super::program::Program;
@@ -31,8 +33,10 @@ pub struct GuestState {
     pub(super) open_stores: usize,
     /// Those that were deployed with its component.
     pub(super) files: Option<Arc<Files>>,
-    /// Connections to databases that it has open.
-    pub(super) open_databases: usize,
+    /// Connections to its SQL databases that it has open.
+    pub(super) open_sql: usize,
+    /// Places for connections to databases elsewhere.
+    pub(super) open_databases: Arc<Semaphore>,
     /// What it looked up.
     pub(super) names: Names,
     wasi: WasiCtx,
@@ -110,7 +114,8 @@ impl GuestState {
             capabilities,
             open_stores: 0,
             files,
-            open_databases: 0,
+            open_sql: 0,
+            open_databases: Arc::new(Semaphore::new(OPEN_MAX)),
             names: Names::default(),
             wasi,
             http,

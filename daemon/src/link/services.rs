@@ -62,7 +62,7 @@ pub enum Ask {
     },
     /// A connection to somewhere that the module was granted.
     Connect {
-        /// What for: `http`, `https`, `tcp`.
+        /// What for, as grants have it: `http`, `https`, `tcp`, `redis`, `rediss`, `postgres`.
         scheme: String,
         /// A name in normal form, or an address without brackets.
         host: String,

@@ -48,7 +48,7 @@ families! {
         REFUSALS: COUNTER "littoral_refusals_total" ["tenant", "reason"] "refusals" "Answers the host gave in the guest's place; without a tenant where the request belonged to none.";
         REQUEST_BODY_BYTES: COUNTER "littoral_request_body_bytes_total" ["tenant"] "bytes" "Request body bytes taken from clients.";
         RESPONSE_BODY_BYTES: COUNTER "littoral_response_body_bytes_total" ["tenant"] "bytes" "Response body bytes sent to clients.";
-        OUTBOUND: COUNTER "littoral_outbound_requests_total" ["tenant", "outcome"] "requests" "Outgoing requests and connections of guests, by how they ended.";
+        OUTBOUND: COUNTER "littoral_outbound_requests_total" ["tenant", "outcome"] "requests" "Outgoing requests, connections and calls of databases of guests, by how they ended.";
         OUTBOUND_CONNECTIONS: COUNTER "littoral_outbound_connections_total" ["tenant"] "connections" "Connections made for guests; a request on one that was kept makes none.";
         OUTBOUND_BYTES: COUNTER "littoral_outbound_body_bytes_total" ["tenant", "direction"] "bytes" "Body bytes of outgoing requests and of what they were answered, and all bytes of connections.";
         GUEST_CPU: COUNTER "littoral_guest_cpu_seconds_total" ["tenant"] "seconds" "Time spent running guests.";

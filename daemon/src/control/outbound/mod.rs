@@ -36,7 +36,7 @@ const ATTEMPT_MIN: Duration = Duration::from_millis(250);
 /// What a guest wants to connect to.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// What for: `http`, `https`, `tcp`.
+    /// What for, as grants have it: `http`, `https`, `tcp`, `redis`, `rediss`, `postgres`.
     pub(super) scheme: String,
     /// A name, or an address without brackets.
     pub(super) host: String,

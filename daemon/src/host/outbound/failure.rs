@@ -82,7 +82,7 @@ impl Failure {
     }
 
     /// What went wrong with TLS.
-    pub(super) fn in_tls(error: &std::io::Error) -> Self {
+    pub(in crate::host) fn in_tls(error: &std::io::Error) -> Self {
         let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
         match cause {
             Some(tokio_rustls::rustls::Error::InvalidCertificate(why)) => {

@@ -29,6 +29,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use wasmtime_wasi_http::{RequestOptions, WasiBody};
 
 use super::capabilities::Capabilities;
+use super::databases::Databases;
 use super::stdio::GuestLog;
 use crate::link::TenantLimits;
 use crate::link::services::{Ask, Unconnected};
@@ -51,6 +52,7 @@ const HEADER_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Outbound {
     grants: Vec<OutboundPattern>,
     pool: Arc<Pool>,
+    databases: Databases,
 }
 
 impl Outbound {
@@ -65,19 +67,29 @@ impl Outbound {
             Box::new(Self {
                 grants,
                 pool: Arc::default(),
+                databases: Databases::default(),
             })
         })
     }
 
     /// Whether connections to this name or address, and this port, are granted.
     pub(super) fn covers_tcp(&self, host: &str, port: u16) -> bool {
+        self.covers_as(TCP, host, port)
+    }
+
+    /// The same for another scheme.
+    pub(super) fn covers_as(&self, scheme: &str, host: &str, port: u16) -> bool {
         let mut grants = self.grants.iter();
-        grants.any(|grant| grant.matches(TCP, host, port))
+        grants.any(|grant| grant.matches(scheme, host, port))
+    }
+
+    /// Its guests' connections to databases that may be used again.
+    pub(super) fn databases(&self) -> &Databases {
+        &self.databases
     }
 
     fn covers(&self, origin: &Origin) -> bool {
-        let mut grants = self.grants.iter();
-        grants.any(|grant| grant.matches(origin.scheme(), &origin.host, origin.port))
+        self.covers_as(origin.scheme(), &origin.host, origin.port)
     }
 }
 

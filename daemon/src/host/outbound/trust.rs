@@ -35,7 +35,7 @@ impl Trust {
     }
 
     /// What makes TLS connections; nothing if the library offers no version of it, which is a fault of ours.
-    pub(super) fn connector(&self) -> Option<&TlsConnector> {
+    pub(in crate::host) fn connector(&self) -> Option<&TlsConnector> {
         let made = self.connector.get_or_init(|| {
             let mut roots = RootCertStore::empty();
             let certificates = self.authorities.iter();
