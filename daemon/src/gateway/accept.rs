@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,12 +18,15 @@ use tokio_util::task::TaskTracker;
 
 use super::clients::{ClientPlace, Clients};
 use super::forwarded::Client;
+use super::frames::Frames;
+use super::http2;
 use super::lingering::lend;
 use super::overdue::ResponseDeadline;
+use super::preface::{Beginning, beginning};
 use super::request_id::RequestIds;
 use super::serve::{Gateway, Peer};
 use super::spin;
-use super::tls::{Handshakes, Secured, Served};
+use super::tls::{HTTP2, Handshakes, Secured, Served};
 use crate::quota::{Charge, Refusal, RunQueue};
 
 /// After an accept error (out of descriptors, most likely): long enough for connections to end, short enough that
@@ -42,6 +46,8 @@ pub struct Settings {
     pub header_count_max: usize,
     /// Most open connections of one client address.
     pub client_connections_max: u32,
+    /// Most streams of one connection of HTTP/2; 0 where it is not spoken.
+    pub streams_max: u32,
 }
 
 /// What a connection holds of what is bounded.
@@ -180,24 +186,19 @@ impl Acceptor {
 
     async fn connection(
         self: &Arc<Self>,
-        stream: TcpStream,
+        mut stream: TcpStream,
         client: SocketAddr,
         queue: Arc<RunQueue>,
     ) {
         // A connection that nobody has asked anything on yet has no buffers.
-        // (Looked at: a socket is called readable at first, whether it is or not.)
-        let mut first = [0];
-        let something = stream.peek(&mut first);
-        let said_something = tokio::select! {
-            looked = tokio::time::timeout(self.settings.header_read_timeout, something) => {
-                matches!(looked, Ok(Ok(1)))
-            }
-            () = self.closing.cancelled() => false,
+        let said = tokio::select! {
+            said = tokio::time::timeout(self.settings.header_read_timeout, beginning(&mut stream)) => said,
+            () = self.closing.cancelled() => return,
         };
-        if said_something {
+        if let Ok(Ok(Some(beginning))) = said {
             // Boxed, like all that only a connection in use needs: most of them are not.
             set_nodelay(&stream);
-            Box::pin(self.converse(stream, client, None, queue)).await;
+            Box::pin(self.converse(stream, beginning, client, None, queue)).await;
         }
     }
 
@@ -224,40 +225,95 @@ impl Acceptor {
         else {
             return;
         };
-        Box::pin(self.converse(stream, client, Some(certificate), queue)).await;
+        let (_, session) = stream.get_ref();
+        let beginning = Beginning {
+            http2: session.alpn_protocol() == Some(HTTP2),
+            read: Bytes::new(),
+        };
+        Box::pin(self.converse(stream, beginning, client, Some(certificate), queue)).await;
     }
 
     /// A connection on which something came, to its end.
     async fn converse<I>(
         self: &Arc<Self>,
         stream: I,
+        beginning: Beginning,
         client: SocketAddr,
         certificate: Option<Arc<Served>>,
         queue: Arc<RunQueue>,
     ) where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let ids = RequestIds::new(random(), random());
-        let gateway = Arc::clone(&self.gateway);
-        let deadline = Arc::<ResponseDeadline>::default();
+        let gateway = &self.gateway;
+        let http2 = beginning.http2 && self.settings.streams_max > 0;
         let peer = Arc::new(Peer {
             client: Client::new(client.ip(), gateway.trusted(), certificate.is_some()),
             client_addr: spin::client_addr(client),
             certificate,
             header_bytes_max: self.settings.header_bytes_max,
+            header_count_max: self.settings.header_count_max,
             queue,
-            deadline: Arc::clone(&deadline),
+            frames: http2.then(|| http2::frames(&self.settings)),
             connected: Mutex::default(),
         });
+        let outcome = match peer.frames.clone() {
+            Some(frames) => self.converse_in_streams(stream, beginning.read, frames, peer).await,
+            None => self.converse_in_turns(stream, beginning.read, peer).await,
+        };
+        // How responses end is counted where it happens; here only the connection does.
+        match outcome {
+            Ok(()) => {}
+            Err(error) => tracing::trace!(%error, %client, "connection ended"),
+        }
+    }
+
+    /// HTTP/2.
+    async fn converse_in_streams<I>(
+        &self,
+        stream: I,
+        begun: Bytes,
+        frames: Arc<Frames>,
+        peer: Arc<Peer>,
+    ) -> Result<(), hyper::Error>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(_buffers) = self.gateway.buffers().http2() else {
+            self.gateway.refused_unrouted(Refusal::Pressure);
+            return Ok(());
+        };
+        let (stream, lender) = lend(stream, begun, frames);
+        let gateway = Arc::clone(&self.gateway);
+        let ids = RequestIds::new(random(), random());
+        http2::serve(stream, gateway, peer, &self.settings, ids, &self.closing).await?;
+        Box::pin(lender.linger()).await;
+        Ok(())
+    }
+
+    /// HTTP/1.1.
+    async fn converse_in_turns<I>(
+        &self,
+        stream: I,
+        begun: Bytes,
+        peer: Arc<Peer>,
+    ) -> Result<(), hyper::Error>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let ids = RequestIds::new(random(), random());
+        let gateway = Arc::clone(&self.gateway);
+        let deadline = Arc::<ResponseDeadline>::default();
+        let responses = Arc::clone(&deadline);
         let heads = gateway.buffers().heads();
-        let (stream, lender) = lend(stream, Arc::clone(&heads));
+        let (stream, lender) = lend(stream, begun, Arc::clone(&heads));
         let service = service_fn(move |request| {
             let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
+            let deadline = Arc::clone(&responses);
             let id = ids.next();
             let in_request = heads.begin();
             // Boxed: hyper keeps room for it for as long as the connection lives, and most live idle.
             Box::pin(async move {
-                let response = gateway.serve(&peer, request, id).await;
+                let response = gateway.serve(&peer, &deadline, request, id).await;
                 let response = response.map(|body| body.holding(in_request));
                 Ok::<_, std::convert::Infallible>(response)
             })
@@ -281,16 +337,15 @@ impl Acceptor {
                 }
             };
             tokio::select! {
-                outcome = served => Some(outcome),
+                outcome = served => Some(outcome?),
                 () = deadline.passed() => None,
             }
         };
-        // How responses end is counted where it happens; here only the connection does.
         match outcome {
-            Some(Ok(())) => Box::pin(lender.linger()).await,
-            Some(Err(error)) => tracing::trace!(%error, %client, "connection ended"),
-            None => tracing::trace!(%client, "a response was not taken in time"),
+            Some(()) => Box::pin(lender.linger()).await,
+            None => tracing::trace!("a response was not taken in time"),
         }
+        Ok(())
     }
 }
 
