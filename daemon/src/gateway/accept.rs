@@ -257,7 +257,10 @@ impl Acceptor {
             connected: Mutex::default(),
         });
         let outcome = match peer.frames.clone() {
-            Some(frames) => self.converse_in_streams(stream, beginning.read, frames, peer).await,
+            Some(frames) => {
+                self.converse_in_streams(stream, beginning.read, frames, peer)
+                    .await
+            }
             None => self.converse_in_turns(stream, beginning.read, peer).await,
         };
         // How responses end is counted where it happens; here only the connection does.

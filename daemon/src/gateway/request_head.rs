@@ -32,7 +32,11 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
     }
-    let pieces: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let pieces: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     // Parts of what was a value each are one together.
     if let Ok(whole) = HeaderValue::from_bytes(&pieces.join(b"; ".as_slice())) {
         headers.insert(COOKIE, whole);

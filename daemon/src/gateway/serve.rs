@@ -296,10 +296,7 @@ impl Gateway {
         };
         let mut guest = Guest::new(parts, admission, &peer.queue);
         let mut response = match head_of(&mut guest, head).await {
-            Ok(response) => match self
-                .respond(response, guest, head_only, deadline)
-                .await
-            {
+            Ok(response) => match self.respond(response, guest, head_only, deadline).await {
                 Ok(response) => response,
                 Err(refusal) => refuse(refusal, &request_id),
             },
