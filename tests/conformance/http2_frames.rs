@@ -11,6 +11,9 @@ const STREAM_CLOSED: u32 = 5;
 const FRAME_SIZE_ERROR: u32 = 6;
 const COMPRESSION_ERROR: u32 = 9;
 
+/// What is broken, by which frames, and the codes that say so.
+type Case<'a> = (&'a str, Vec<Vec<u8>>, &'a [u32]);
+
 /// A connection on which HTTP/2 has begun.
 async fn begun(edge: &TestEdge) -> Wire {
     let mut wire = edge.wire().await;
@@ -247,7 +250,7 @@ fn frames_that_break_the_protocol_end_the_connection_and_no_other() {
         let protocol: &[u32] = &[PROTOCOL_ERROR];
         let size: &[u32] = &[FRAME_SIZE_ERROR, PROTOCOL_ERROR];
         // The sections of RFC 9113 that they break. For heads that do not decode the library says less than it could.
-        let cases: Vec<(&str, Vec<Vec<u8>>, &[u32])> = vec![
+        let cases: Vec<Case<'_>> = vec![
             (
                 "4.1 length",
                 vec![frame(kind::DATA, 0, 0, &vec![0; 17 << 10])],
