@@ -1,4 +1,4 @@
-//! HTTP/1.1 and WASI HTTP as the standards say: each test drives the real daemon over bare sockets.
+//! HTTP/1.1, HTTP/2 and WASI HTTP as the standards say: each test drives the real daemon over bare sockets.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +11,9 @@ mod bodies;
 mod connections;
 mod framing;
 mod headers;
+mod http2;
+mod http2_frames;
+mod http2_programs;
 mod streaming;
 
 use littoral_tests::{Shared, SharedEdge, Tenant};

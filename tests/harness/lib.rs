@@ -17,6 +17,8 @@ mod binary;
 mod changes;
 mod dev;
 mod edge;
+pub mod frames;
+pub mod http2;
 pub mod measure;
 pub mod powerloss;
 mod process;

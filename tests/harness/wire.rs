@@ -18,7 +18,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// One connection.
 pub struct Wire {
     stream: Box<dyn Stream>,
-    read: BytesMut,
+    pub(crate) read: BytesMut,
 }
 
 /// The head of an answer.
@@ -128,6 +128,11 @@ impl Wire {
         }
     }
 
+    /// The connection itself, on which nothing was read yet.
+    pub fn into_stream(self) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
+        self.stream
+    }
+
     /// Sends bytes.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).await.expect("the node reads");
@@ -149,7 +154,7 @@ impl Wire {
     }
 
     /// Reads more; `false` at the end, or where the connection was reset.
-    async fn more(&mut self) -> bool {
+    pub(crate) async fn more(&mut self) -> bool {
         let read = tokio::time::timeout(BYTE_MAX, self.stream.read_buf(&mut self.read)).await;
         matches!(read.expect("an answer within its time"), Ok(count) if count > 0)
     }

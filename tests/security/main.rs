@@ -9,6 +9,7 @@
 
 mod bodies;
 mod confinement;
+mod floods;
 mod hostile;
 mod isolation;
 mod memory;

@@ -618,6 +618,7 @@ pub(super) fn worker_start(
         handshakes_max: https.handshakes_max,
         handshake_timeout_ms: https.handshake_timeout_ms.into(),
         authorities,
+        streams_max: http.streams_max,
     }
 }
 

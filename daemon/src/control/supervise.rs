@@ -802,6 +802,7 @@ mod tests {
             tls12: true,
             handshakes_max: 1,
             handshake_timeout_ms: 1,
+            streams_max: 1,
         }
     }
 

@@ -4,9 +4,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,14 +18,16 @@ use tokio_util::task::TaskTracker;
 
 use super::clients::{ClientPlace, Clients};
 use super::forwarded::Client;
+use super::frames::Frames;
+use super::http2;
 use super::leave::{FAIR_CHANCE, LAST_HANDSHAKES, Leave};
 use super::lingering::lend;
 use super::overdue::ResponseDeadline;
+use super::preface::{Beginning, beginning};
 use super::request_id::RequestIds;
-use super::respond::refuse;
 use super::serve::{Gateway, Peer};
 use super::spin;
-use super::tls::{Handshakes, Secured, Served};
+use super::tls::{HTTP2, Handshakes, Secured, Served};
 use crate::quota::{Charge, Refusal, RunQueue};
 
 /// After an accept error (out of descriptors, most likely): long enough for connections to end, short enough that
@@ -45,6 +47,8 @@ pub struct Settings {
     pub header_count_max: usize,
     /// Most open connections of one client address.
     pub client_connections_max: u32,
+    /// Most streams of one connection of HTTP/2; 0 where it is not spoken.
+    pub streams_max: u32,
 }
 
 /// What a connection holds of what is bounded.
@@ -201,24 +205,19 @@ impl Acceptor {
 
     async fn connection(
         self: &Arc<Self>,
-        stream: TcpStream,
+        mut stream: TcpStream,
         client: SocketAddr,
         queue: Arc<RunQueue>,
     ) {
         // A connection that nobody has asked anything on yet has no buffers.
-        // (Looked at: a socket is called readable at first, whether it is or not.)
-        let mut first = [0];
-        let something = stream.peek(&mut first);
-        let said_something = tokio::select! {
-            looked = tokio::time::timeout(self.settings.header_read_timeout, something) => {
-                matches!(looked, Ok(Ok(1)))
-            }
-            () = self.left(FAIR_CHANCE) => false,
+        let said = tokio::select! {
+            said = tokio::time::timeout(self.settings.header_read_timeout, beginning(&mut stream)) => said,
+            () = self.left(FAIR_CHANCE) => return,
         };
-        if said_something {
+        if let Ok(Ok(Some(beginning))) = said {
             // Boxed, like all that only a connection in use needs: most of them are not.
             set_nodelay(&stream);
-            Box::pin(self.converse(stream, client, None, queue)).await;
+            Box::pin(self.converse(stream, beginning, client, None, queue)).await;
         }
     }
 
@@ -245,53 +244,100 @@ impl Acceptor {
         else {
             return;
         };
-        Box::pin(self.converse(stream, client, Some(certificate), queue)).await;
+        let (_, session) = stream.get_ref();
+        let beginning = Beginning {
+            http2: session.alpn_protocol() == Some(HTTP2),
+            read: Bytes::new(),
+        };
+        Box::pin(self.converse(stream, beginning, client, Some(certificate), queue)).await;
     }
 
     /// A connection on which something came, to its end.
     async fn converse<I>(
         self: &Arc<Self>,
         stream: I,
+        beginning: Beginning,
         client: SocketAddr,
         certificate: Option<Arc<Served>>,
         queue: Arc<RunQueue>,
     ) where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let ids = RequestIds::new(random(), random());
-        let gateway = Arc::clone(&self.gateway);
-        let deadline = Arc::<ResponseDeadline>::default();
+        let gateway = &self.gateway;
+        let http2 = beginning.http2 && self.settings.streams_max > 0;
         let peer = Arc::new(Peer {
             client: Client::new(client.ip(), gateway.trusted(), certificate.is_some()),
             client_addr: spin::client_addr(client),
             certificate,
             header_bytes_max: self.settings.header_bytes_max,
+            header_count_max: self.settings.header_count_max,
             queue,
-            deadline: Arc::clone(&deadline),
+            frames: http2.then(|| http2::frames(&self.settings)),
             connected: Mutex::default(),
         });
+        let outcome = match peer.frames.clone() {
+            Some(frames) => {
+                self.converse_in_streams(stream, beginning.read, frames, peer)
+                    .await
+            }
+            None => self.converse_in_turns(stream, beginning.read, peer).await,
+        };
+        // How responses end is counted where it happens; here only the connection does.
+        match outcome {
+            Ok(()) => {}
+            Err(error) => tracing::trace!(%error, %client, "connection ended"),
+        }
+    }
+
+    /// HTTP/2.
+    async fn converse_in_streams<I>(
+        &self,
+        stream: I,
+        begun: Bytes,
+        frames: Arc<Frames>,
+        peer: Arc<Peer>,
+    ) -> Result<(), hyper::Error>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(_buffers) = self.gateway.buffers().http2() else {
+            self.gateway.refused_unrouted(Refusal::Pressure);
+            return Ok(());
+        };
+        let (stream, lender) = lend(stream, begun, frames);
+        let gateway = Arc::clone(&self.gateway);
+        let ids = RequestIds::new(random(), random());
+        http2::serve(stream, gateway, peer, &self.settings, ids, &self.leave).await?;
+        Box::pin(lender.linger()).await;
+        Ok(())
+    }
+
+    /// HTTP/1.1.
+    async fn converse_in_turns<I>(
+        &self,
+        stream: I,
+        begun: Bytes,
+        peer: Arc<Peer>,
+    ) -> Result<(), hyper::Error>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let ids = RequestIds::new(random(), random());
+        let gateway = Arc::clone(&self.gateway);
+        let deadline = Arc::<ResponseDeadline>::default();
+        let responses = Arc::clone(&deadline);
         let heads = gateway.buffers().heads();
-        let (stream, lender) = lend(stream, Arc::clone(&heads));
+        let (stream, lender) = lend(stream, begun, Arc::clone(&heads));
         let (silence, leave) = (Arc::clone(&heads), self.leave.clone());
         let service = service_fn(move |request| {
             let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
-            let leave = leave.clone();
+            let (deadline, leave) = (Arc::clone(&responses), leave.clone());
             let id = ids.next();
             let in_request = heads.begin();
             // Boxed: hyper keeps room for it for as long as the connection lives, and most live idle.
             Box::pin(async move {
-                let mut response = {
-                    let mut served =
-                        std::pin::pin!(Arc::clone(&gateway).serve(&peer, request, id.clone()));
-                    let in_time = std::future::poll_fn(|cx| match leave.is_over() {
-                        true => Poll::Ready(None),
-                        false => served.as_mut().poll(cx).map(Some),
-                    });
-                    in_time.await.unwrap_or_else(|| {
-                        gateway.refused_unrouted(Refusal::Draining);
-                        refuse(Refusal::Draining, &id)
-                    })
-                };
+                let serving = Arc::clone(&gateway).serve(&peer, &deadline, request, id.clone());
+                let mut response = leave.in_time(&gateway, &id, serving).await;
                 if leave.has_begun() {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
@@ -332,16 +378,15 @@ impl Acceptor {
                 connection.as_mut().await
             };
             tokio::select! {
-                outcome = served => Some(outcome),
+                outcome = served => Some(outcome?),
                 () = deadline.passed() => None,
             }
         };
-        // How responses end is counted where it happens; here only the connection does.
         match outcome {
-            Some(Ok(())) => Box::pin(lender.linger()).await,
-            Some(Err(error)) => tracing::trace!(%error, %client, "connection ended"),
-            None => tracing::trace!(%client, "a response was not taken in time"),
+            Some(()) => Box::pin(lender.linger()).await,
+            None => tracing::trace!("a response was not taken in time"),
         }
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use super::overdue::ResponseDeadline;
 use crate::quota::{Admission, Direction, Refusal, Tenant};
 
 /// A response on its way out.
-pub struct GatewayBody {
+pub(super) struct GatewayBody {
     content: Content,
     /// While it is on its way, what comes on the connection is no head.
     request: Option<InRequest>,
@@ -47,6 +47,11 @@ impl GatewayBody {
         }
     }
 
+    /// Whether a guest makes it.
+    pub(super) fn is_of_guest(&self) -> bool {
+        matches!(self.content, Content::Guest(_))
+    }
+
     /// Keeps the request going until the body is out.
     pub(super) fn holding(mut self, request: InRequest) -> Self {
         self.request = Some(request);
@@ -57,7 +62,7 @@ impl GatewayBody {
 /// The body broke off: the connection is closed, so that the client cannot take it for whole.
 #[derive(Debug, thiserror::Error)]
 #[error("the response body broke off: {}", .0.reason())]
-pub struct BrokenOff(pub(super) Refusal);
+pub(super) struct BrokenOff(pub(super) Refusal);
 
 impl Body for GatewayBody {
     type Data = Bytes;

@@ -18,6 +18,10 @@ const HEAD_BYTES_FREE: u64 = 8 << 10;
 /// A request under way: one chunk of each body on either side of the guest (64 KiB is the most that a guest hands over
 /// at once), on its way in or out.
 const REQUEST_BYTES: u64 = 128 << 10;
+/// What HTTP/2 adds to a connection, beside a head in pieces: a frame each way, and tables of fields.
+const HTTP2_BYTES: u64 = 48 << 10;
+/// What a client may send on a stream of HTTP/2 before the guest takes it: every stream has so much more.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 
 /// The node's budget for buffers.
 #[derive(Debug, Clone)]
@@ -48,8 +52,20 @@ impl Buffers {
         self.budget.charge(CONNECTION_BYTES + more)
     }
 
-    pub(super) fn request(&self) -> Option<Charge> {
-        self.budget.charge(REQUEST_BYTES)
+    /// A connection on which HTTP/2 is spoken has this on top; heads come between other frames there, so that the most
+    /// that one may have is charged beforehand.
+    pub(super) fn http2(&self) -> Option<Charge> {
+        self.budget.charge(HTTP2_BYTES + self.head_bytes_max)
+    }
+
+    /// `stream`: on HTTP/2.
+    pub(super) fn request(&self, stream: bool) -> Option<Charge> {
+        let more = if stream {
+            u64::from(STREAM_WINDOW_BYTES)
+        } else {
+            0
+        };
+        self.budget.charge(REQUEST_BYTES + more)
     }
 
     pub(super) fn heads(&self) -> Arc<HeadMeter> {
@@ -168,7 +184,7 @@ mod tests {
     fn connections_and_requests_share_what_there_is() {
         let buffers = Buffers::new(CONNECTION_BYTES + REQUEST_BYTES, 0);
         let connection = buffers.connection(false).unwrap();
-        let request = buffers.request().unwrap();
+        let request = buffers.request(false).unwrap();
         assert!(buffers.connection(false).is_none());
         assert!(buffers.connection(true).is_none());
         drop((connection, request));

@@ -2,11 +2,14 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
+
+use super::frames::Frames;
 
 /// One request and its response on their way.
 #[derive(Debug)]
@@ -14,14 +17,17 @@ pub(super) struct Exchange {
     began: Instant,
     moved_us: AtomicU64,
     request_is_over: AtomicBool,
+    /// Of the connection, if that is HTTP/2.
+    frames: Option<Arc<Frames>>,
 }
 
 impl Exchange {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, frames: Option<Arc<Frames>>) -> Self {
         Self {
             began: now,
             moved_us: AtomicU64::new(0),
             request_is_over: AtomicBool::new(false),
+            frames,
         }
     }
 
@@ -40,6 +46,9 @@ impl Exchange {
         let since = now.saturating_duration_since(self.began).as_micros();
         let since = u64::try_from(since).unwrap_or(u64::MAX);
         self.moved_us.store(since, Ordering::Relaxed);
+        if let Some(frames) = &self.frames {
+            frames.moved();
+        }
     }
 
     /// When that was last.

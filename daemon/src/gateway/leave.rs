@@ -4,11 +4,19 @@
 //! closed at once: what was accepted is read from, an answer that begins now says that it is the last on its connection,
 //! and a connection that stays silent is closed when it has had a fair chance to speak.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
+use http::Response;
 use tokio_util::sync::CancellationToken;
+
+use super::body::GatewayBody;
+use super::respond::refuse;
+use super::serve::Gateway;
+use crate::quota::Refusal;
 
 /// How long a connection that says nothing stays open once the worker leaves: many times what a request is on its way.
 pub(super) const FAIR_CHANCE: Duration = Duration::from_secs(1);
@@ -53,6 +61,27 @@ impl Leave {
 
     pub(super) fn empties_backlogs(&self) -> bool {
         self.0.empties_backlogs.load(Ordering::Relaxed)
+    }
+
+    /// The answer to a request, or its refusal if it has none once the time is over: looked at when this is polled.
+    ///
+    /// # Cancel safety
+    /// That of `serving`.
+    pub(super) async fn in_time(
+        &self,
+        gateway: &Gateway,
+        id: &str,
+        serving: impl Future<Output = Response<GatewayBody>>,
+    ) -> Response<GatewayBody> {
+        let mut serving = std::pin::pin!(serving);
+        std::future::poll_fn(|cx| match self.is_over() {
+            true => {
+                gateway.refused_unrouted(Refusal::Draining);
+                Poll::Ready(refuse(Refusal::Draining, id))
+            }
+            false => serving.as_mut().poll(cx),
+        })
+        .await
     }
 
     /// Ready once it has begun.

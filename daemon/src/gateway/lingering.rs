@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::buffers::HeadMeter;
@@ -17,25 +18,43 @@ use super::buffers::HeadMeter;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: u64 = 64 << 20;
 
+/// Looks at how much is read from a socket.
+pub(super) trait Meter {
+    /// Bytes came.
+    ///
+    /// # Errors
+    /// If they are too many.
+    fn read(&self, bytes: usize) -> io::Result<()>;
+}
+
+impl Meter for Arc<HeadMeter> {
+    fn read(&self, bytes: usize) -> io::Result<()> {
+        HeadMeter::read(self, bytes)
+    }
+}
+
 /// A socket that comes back when whoever used it drops it.
-pub(super) struct Borrowed<I> {
+pub(super) struct Borrowed<I, M> {
     /// There until the drop.
     stream: Option<I>,
+    /// What was read of it before.
+    begun: Bytes,
     back: Arc<Mutex<Option<I>>>,
-    heads: Arc<HeadMeter>,
+    meter: M,
 }
 
 /// Where a [`Borrowed`] socket comes back to.
 pub(super) struct Lender<I>(Arc<Mutex<Option<I>>>);
 
-/// Lends a socket out. What is read from it counts with `heads`.
-pub(super) fn lend<I>(stream: I, heads: Arc<HeadMeter>) -> (Borrowed<I>, Lender<I>) {
+/// Lends a socket out, of which `begun` was read already. What is read from it counts with `meter`.
+pub(super) fn lend<I, M: Meter>(stream: I, begun: Bytes, meter: M) -> (Borrowed<I, M>, Lender<I>) {
     let back = Arc::new(Mutex::new(None));
     (
         Borrowed {
             stream: Some(stream),
+            begun,
             back: Arc::clone(&back),
-            heads,
+            meter,
         },
         Lender(back),
     )
@@ -56,13 +75,13 @@ impl<I: AsyncRead + Unpin> Lender<I> {
     }
 }
 
-impl<I> Drop for Borrowed<I> {
+impl<I, M> Drop for Borrowed<I, M> {
     fn drop(&mut self) {
         *self.back.lock().unwrap_or_else(PoisonError::into_inner) = self.stream.take();
     }
 }
 
-impl<I: Unpin> Borrowed<I> {
+impl<I: Unpin, M> Borrowed<I, M> {
     fn stream(&mut self) -> io::Result<Pin<&mut I>> {
         self.stream
             .as_mut()
@@ -71,20 +90,25 @@ impl<I: Unpin> Borrowed<I> {
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Borrowed<I> {
+impl<I: AsyncRead + Unpin, M: Meter + Unpin> AsyncRead for Borrowed<I, M> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = into.filled().len();
-        ready!(self.stream()?.poll_read(cx, into))?;
+        if self.begun.has_remaining() {
+            let count = self.begun.len().min(into.remaining());
+            into.put_slice(&self.begun.split_to(count));
+        } else {
+            ready!(self.stream()?.poll_read(cx, into))?;
+        }
         let read = into.filled().len() - before;
-        Poll::Ready(self.heads.read(read))
+        Poll::Ready(self.meter.read(read))
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Borrowed<I> {
+impl<I: AsyncWrite + Unpin, M: Unpin> AsyncWrite for Borrowed<I, M> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

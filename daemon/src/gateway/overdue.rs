@@ -1,8 +1,8 @@
 //! Responses that their clients do not take.
 //!
 //! hyper asks a body for bytes only while the client takes them: a deadline that the body alone looked at would never
-//! come for a client that stopped reading, and its guest would be kept for as long as it likes. So each connection
-//! looks at it too.
+//! come for a client that stopped reading, and its guest would be kept for as long as it likes. So each connection,
+//! or stream of HTTP/2, looks at it too.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// How much later than the body the connection ends a response: while the client reads, the body does it, and better.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// When the response on a connection must be out. HTTP/1.1 has one at a time.
+/// When the response on a connection must be out: HTTP/1.1 has one at a time, and so has a stream of HTTP/2.
 #[derive(Debug, Default)]
 pub(super) struct ResponseDeadline {
     state: Mutex<State>,

@@ -4,6 +4,7 @@ use std::task::Poll;
 
 use http::Response;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use wasmtime_wasi_http::WasiBody;
 
 use super::guest::Guest;
@@ -26,7 +27,13 @@ pub(super) async fn head_of(
             return Poll::Ready(Err(Refusal::Body));
         }
         let answer = match &mut head {
-            Some(waiting) => std::pin::Pin::new(waiting).poll(cx),
+            // Looked at before it is waited for: a task that has used up its turns (a connection with many streams does)
+            // is told to come again, whether there is an answer or not, and the guest has its end only once.
+            Some(waiting) => match waiting.try_recv() {
+                Err(TryRecvError::Empty) => std::pin::Pin::new(waiting).poll(cx).map_err(drop),
+                Err(TryRecvError::Closed) => Poll::Ready(Err(())),
+                Ok(answer) => Poll::Ready(Ok(answer)),
+            },
             None => Poll::Pending,
         };
         if answer.is_ready() {

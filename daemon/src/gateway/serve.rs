@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use edge_config::{Hostname, HostnameError};
 use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use rustls::SignatureScheme;
@@ -22,10 +22,13 @@ use super::buffers::Buffers;
 use super::compute::Compute;
 use super::exchange::Exchange;
 use super::forwarded::{Client, TrustedProxies, remove_hop_by_hop, set_forwarded};
+use super::frames::Frames;
 use super::guest::{Guest, GuestParts};
 use super::log::{LineSender, RequestLog};
 use super::overdue::ResponseDeadline;
-use super::request_head::{authority_of, declared_bytes, header_bytes, is_target_of_a_site};
+use super::request_head::{
+    authority_of, declared_bytes, header_bytes, is_target_of_a_site, join_cookies,
+};
 use super::respond::{REASON, refuse, stamp};
 use super::response_head::head_of;
 use super::spin;
@@ -36,7 +39,7 @@ use crate::host::{ClockResolution, GuestLog, GuestOptions, GuestState, NextReque
 use crate::quota::{Admission, Ask, Charge, Connected, Entry, Refusal, Refused, RunQueue, Tenant};
 
 /// Whose connection a request came on.
-pub struct Peer {
+pub(super) struct Peer {
     /// The other end.
     pub(super) client: Client,
     /// The same with its port, as Spin programs are told it.
@@ -44,10 +47,13 @@ pub struct Peer {
     /// Over TLS, the certificate that the client was shown.
     pub(super) certificate: Option<Arc<Served>>,
     /// The fields of a head may take this many bytes.
-    pub header_bytes_max: usize,
+    pub(super) header_bytes_max: usize,
+    /// There may be so many of them.
+    pub(super) header_count_max: usize,
     /// The guests of the thread that the connection lives on.
     pub(super) queue: Arc<RunQueue>,
-    pub(super) deadline: Arc<ResponseDeadline>,
+    /// What was read of frames, if the connection is HTTP/2.
+    pub(super) frames: Option<Arc<Frames>>,
     /// On whose account the connection is: that of the tenant whom its last request was for.
     pub(super) connected: Mutex<Option<Connected>>,
 }
@@ -198,20 +204,21 @@ impl Gateway {
             .collect()
     }
 
-    /// Answers one request.
+    /// Answers one request. `deadline` is where its connection, or stream, looks at when the response must be out.
     ///
     /// # Cancel safety
     /// Dropped when the client goes away: the guest ends there.
-    pub async fn serve(
+    pub(super) async fn serve(
         self: Arc<Self>,
         peer: &Peer,
+        deadline: &Arc<ResponseDeadline>,
         request: Request<Incoming>,
         request_id: String,
     ) -> Response<GatewayBody> {
         // Next to it there may have been a `Content-Length`, which hyper does not show: after such a request the
         // connection must be closed (RFC 9112 §6.1), lest a proxy in front took the other length for the true one.
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
-        let mut response = self.answer(peer, request, request_id).await;
+        let mut response = self.answer(peer, deadline, request, request_id).await;
         if chunked {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
@@ -222,6 +229,7 @@ impl Gateway {
     async fn answer(
         self: Arc<Self>,
         peer: &Peer,
+        deadline: &Arc<ResponseDeadline>,
         request: Request<Incoming>,
         request_id: String,
     ) -> Response<GatewayBody> {
@@ -267,7 +275,7 @@ impl Gateway {
             }
         };
         let head_only = request.method() == Method::HEAD;
-        let exchange = Arc::new(Exchange::new(Instant::now()));
+        let exchange = Arc::new(Exchange::new(Instant::now(), peer.frames.clone()));
         let guest_request =
             self.guest_request(request, authority, peer, &route, &admission, &exchange);
         let (start, slice) = self.start(&route, &loaded, &admission, &log);
@@ -288,10 +296,7 @@ impl Gateway {
         };
         let mut guest = Guest::new(parts, admission, &peer.queue);
         let mut response = match head_of(&mut guest, head).await {
-            Ok(response) => match self
-                .respond(response, guest, head_only, &peer.deadline)
-                .await
-            {
+            Ok(response) => match self.respond(response, guest, head_only, deadline).await {
                 Ok(response) => response,
                 Err(refusal) => refuse(refusal, &request_id),
             },
@@ -315,7 +320,7 @@ impl Gateway {
             body_bytes: declared_bytes(request.headers()),
             shed_below_class: self.shed_below_class.load(Ordering::Relaxed),
         };
-        let Some(buffers) = self.buffers.request() else {
+        let Some(buffers) = self.buffers.request(request.version() == Version::HTTP_2) else {
             tenant.refused(Refusal::Pressure);
             return Err(Refusal::Pressure.into());
         };
@@ -339,7 +344,10 @@ impl Gateway {
         request: &Request<Incoming>,
     ) -> Result<(Arc<Route>, Authority), Refusal> {
         // hyper bounds its buffer, which may hold one read more than that.
-        if header_bytes(request.headers()) > peer.header_bytes_max {
+        // Of HTTP/2 it counts no fields.
+        if header_bytes(request.headers()) > peer.header_bytes_max
+            || request.headers().len() > peer.header_count_max
+        {
             return Err(Refusal::Header);
         }
         if !is_target_of_a_site(request.method(), request.uri()) {
@@ -451,6 +459,9 @@ impl Gateway {
     ) -> Request<WasiBody> {
         let (mut parts, body) = request.into_parts();
         remove_hop_by_hop(&mut parts.headers);
+        if parts.version == Version::HTTP_2 {
+            join_cookies(&mut parts.headers);
+        }
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
             set_forwarded(&mut parts.headers, &peer.client, &host);
         }

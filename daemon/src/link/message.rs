@@ -160,6 +160,8 @@ pub struct WorkerStart {
     pub handshake_timeout_ms: u64,
     /// Certificates (DER) of the authorities that guests' TLS believes.
     pub authorities: Vec<Vec<u8>>,
+    /// Most streams of one connection of HTTP/2; 0 where it is not spoken.
+    pub streams_max: u32,
 }
 
 /// One change to the routing table.

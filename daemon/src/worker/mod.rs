@@ -165,7 +165,7 @@ async fn run() -> Result<(), WorkerError> {
     )
     .map_err(WorkerError::Thread)?;
     let tls = (start.tls_listeners_per_thread > 0)
-        .then(|| TlsSettings::new(start.tls12))
+        .then(|| TlsSettings::new(start.tls12, start.streams_max > 0))
         .transpose()?;
     let acceptor = Acceptor::new(
         Arc::clone(&gateway),
@@ -547,6 +547,7 @@ fn settings(start: &WorkerStart) -> Settings {
         header_bytes_max: to_usize(start.header_bytes_max),
         header_count_max: to_usize(start.header_count_max.into()),
         client_connections_max: start.client_connections_max,
+        streams_max: start.streams_max,
     }
 }
 

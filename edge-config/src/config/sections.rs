@@ -210,6 +210,9 @@ sections! {
         header_kib_max: u32 = Int(64), 8..=1_024;
         /// The most header fields of a request.
         header_count_max: u32 = Int(100), 10..=1_000;
+        /// Requests at once on one connection of HTTP/2, which is spoken over TLS with those who offer it and in clear text
+        /// with those who begin with it; 0 is HTTP/1.1 alone.
+        streams_max: u32 = Int(100), 0..=1_000;
         /// Whose `Forwarded` and `X-Forwarded-*` fields are believed.
         trusted_proxies: Vec<IpNet> = List(&[]), 0..=256;
         /// The longest time that requests in flight get to finish when the node stops.

@@ -165,7 +165,7 @@ mod tests {
             schemes: vec![scheme.into()],
             not_after_s,
         };
-        let settings = TlsSettings::new(true).unwrap();
+        let settings = TlsSettings::new(true, true).unwrap();
         Arc::new(Served::new(tenant, "one", target, &settings).unwrap())
     }
 

@@ -16,4 +16,5 @@ pub(super) use certificates::{Certificates, Served};
 pub use handshake::Handshakes;
 pub(super) use handshake::Secured;
 pub use outcome::{HANDSHAKE_BUCKETS_S, HandshakeOutcome};
+pub(super) use settings::HTTP2;
 pub use settings::{TlsError, TlsSettings};

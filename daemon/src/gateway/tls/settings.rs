@@ -11,7 +11,9 @@ use rustls::version::TLS13;
 use rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion};
 
 /// Versions of HTTP that are spoken over TLS (RFC 7301), best first.
-const ALPN: [&[u8]; 1] = [b"http/1.1"];
+const ALPN: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+/// HTTP/2 there.
+pub(in crate::gateway) const HTTP2: &[u8] = b"h2";
 
 static ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
 
@@ -30,6 +32,7 @@ pub struct TlsSettings {
     provider: Arc<CryptoProvider>,
     versions: &'static [&'static SupportedProtocolVersion],
     tickets: Arc<dyn ProducesTickets>,
+    http2: bool,
 }
 
 impl fmt::Debug for TlsSettings {
@@ -39,15 +42,16 @@ impl fmt::Debug for TlsSettings {
 }
 
 impl TlsSettings {
-    /// With TLS 1.3, and 1.2 where it is wanted.
+    /// With TLS 1.3, and 1.2 where it is wanted; `http2` is offered to those who speak it.
     ///
     /// # Errors
     /// [`TlsError`] where there are no random bytes for ticket keys.
-    pub fn new(tls12: bool) -> Result<Self, TlsError> {
+    pub fn new(tls12: bool, http2: bool) -> Result<Self, TlsError> {
         Ok(Self {
             provider: Arc::new(default_provider()),
             versions: if tls12 { ALL_VERSIONS } else { ONLY_TLS13 },
             tickets: Ticketer::new()?,
+            http2,
         })
     }
 
@@ -68,7 +72,8 @@ impl TlsSettings {
         config.ticketer = Arc::clone(&self.tickets);
         // Sessions are in tickets alone: nothing here grows with clients.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+        let spoken = ALPN.iter().filter(|name| self.http2 || **name != HTTP2);
+        config.alpn_protocols = spoken.map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     }
 }
