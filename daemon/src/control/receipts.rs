@@ -5,7 +5,8 @@
 //! written once an hour and when the node stops, so that a crash costs at most an hour of what nobody has a receipt of;
 //! a tenant that uses nothing costs no write.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ pub(super) const KEY_FILE: &str = "receipts.key";
 /// What each tenant used. One entry for each tenant that ever had a request.
 pub(super) struct Meter {
     key: PrivateKey,
-    tenants: Mutex<HashMap<TenantName, Metered>>,
+    tenants: Mutex<BTreeMap<TenantName, Metered>>,
 }
 
 #[derive(Debug, Default)]
@@ -150,11 +151,20 @@ impl Meter {
         self.lock().remove(tenant);
     }
 
-    /// Totals that rose, of tenants that are there: at most [`WRITTEN_AT_ONCE`]. They count as written until
-    /// [`Meter::not_written`].
-    fn to_write(&self, known: impl Fn(&TenantName) -> bool, now: Instant) -> Vec<UsageRecord> {
+    /// Totals that rose, of tenants that are there, in the order of their names from the one behind `after`: at most
+    /// [`WRITTEN_AT_ONCE`]. They count as written until [`Meter::not_written`].
+    fn to_write(
+        &self,
+        known: impl Fn(&TenantName) -> bool,
+        after: Option<&TenantName>,
+        now: Instant,
+    ) -> Vec<UsageRecord> {
         let mut records = Vec::new();
-        for (name, metered) in self.lock().iter_mut() {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (name, metered) in self
+            .lock()
+            .range_mut::<TenantName, _>((from, Bound::Unbounded))
+        {
             metered.settle(now);
             if metered.rose && known(name) {
                 metered.rose = false;
@@ -191,7 +201,7 @@ impl Meter {
         metered.total.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantName, Metered>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TenantName, Metered>> {
         // Each change is whole by itself: a panic elsewhere leaves sums that are right.
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -209,17 +219,20 @@ impl Control {
     /// Writes totals that rose. What cannot be written now is with the next.
     pub(super) async fn write_usage(&self) {
         self.supervisor().fresh_figures(FIGURES_PATIENCE).await;
+        // Each once: the total of one that holds memory rises again before the others are written.
+        let mut after: Option<TenantName> = None;
         loop {
             // A tenant that goes takes its record along: none is written behind its back.
             let _no_changes = self.changes().lock().await;
             let records = {
                 let state = self.read();
                 let known = |name: &TenantName| state.tenants.contains_key(name);
-                self.meter.to_write(known, Instant::now())
+                self.meter.to_write(known, after.as_ref(), Instant::now())
             };
-            if records.is_empty() {
+            let Some(last) = records.last().and_then(|last| last.tenant.parse().ok()) else {
                 return;
-            }
+            };
+            after = Some(last);
             let transaction = Transaction {
                 puts: records.iter().cloned().map(Record::Usage).collect(),
                 ..Transaction::default()
@@ -307,19 +320,22 @@ mod tests {
         let at = |s| start + Duration::from_secs(s);
         meter.report(&acme(3, 2 << 20), everybody, true, 100, at(0));
         meter.report(&acme(1, 4 << 20), everybody, true, 101, at(10));
-        let written = meter.to_write(everybody, at(15));
+        let written = meter.to_write(everybody, None, at(15));
         let [total] = written.as_slice() else {
             panic!("{written:?}")
         };
         assert_eq!((total.requests, total.cpu_us, total.since_s), (4, 40, 100));
         // 10 s of 2 MiB, 5 s of 4 MiB.
         assert_eq!(total.memory_kib_ms, 40 * 1024 * 1000);
+        // It holds memory still, and is written no second time in one go.
+        let acme_name: TenantName = "acme".parse().unwrap();
+        assert_eq!(meter.to_write(everybody, Some(&acme_name), at(16)), []);
         meter.worker_gone(at(16));
-        assert_eq!(meter.to_write(everybody, at(20)).len(), 1);
-        assert_eq!(meter.to_write(everybody, at(500)), []);
+        assert_eq!(meter.to_write(everybody, None, at(20)).len(), 1);
+        assert_eq!(meter.to_write(everybody, None, at(500)), []);
         meter.not_written(&written);
-        assert_eq!(meter.to_write(everybody, at(500)).len(), 1);
-        assert_eq!(meter.to_write(|_| false, at(500)), []);
+        assert_eq!(meter.to_write(everybody, None, at(500)).len(), 1);
+        assert_eq!(meter.to_write(|_| false, None, at(500)), []);
     }
 
     #[test]
