@@ -352,14 +352,20 @@ fn sockets_of_the_manager_are_passed_on() {
             .start()
             .await;
         with_guests(&edge).await;
+        let hello = "GET / HTTP/1.1\r\nHost: hello.acme.test\r\n\r\n";
         let mut before = edge.wire().await;
+        before.send(hello).await;
+        assert_eq!(before.answer().await.status(), 200);
         let upgraded = edge.client().upgrade().await.unwrap();
         let node = Node(upgraded.pid);
-        // What the old worker had accepted is answered by it, and it ends.
-        before
-            .send("GET / HTTP/1.1\r\nHost: hello.acme.test\r\n\r\n")
-            .await;
-        assert_eq!(before.answer().await.header("connection"), Some("close"));
+        // What the old worker had accepted is answered by it, and told which answer is the last; then it ends.
+        until("an answer is the last", async || {
+            before.send(hello).await;
+            let answer = before.answer().await;
+            assert_eq!(answer.status(), 200);
+            (answer.header("connection") == Some("close")).then_some(())
+        })
+        .await;
         assert!(edge.control().wait().await.success());
         assert_eq!(edge.get("hello.acme.test/").await.status(), 200);
         assert_eq!(edge.status().await.pid, upgraded.pid);
