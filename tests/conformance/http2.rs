@@ -272,6 +272,29 @@ fn a_node_that_stops_finishes_streams_and_says_that_it_takes_no_more() {
 }
 
 #[test]
+fn a_stream_without_an_answer_when_the_drain_time_is_over_is_refused() {
+    run(async {
+        let mut edge = TestEdge::build()
+            .set("http.drain_ms_max", 500)
+            .start()
+            .await;
+        edge.tenant("late").await.guest("waits").await;
+        let mut client = Http2::to(edge.http()).await;
+        let ask = get("waits.late.test/?ms=8000");
+        let under_way = client.begin(ask, true).await.unwrap();
+        until("it is under way", async || {
+            (edge.status().await.worker.instances == 1).then_some(())
+        })
+        .await;
+        edge.control().tell_to_stop();
+        let answer = under_way.answer.await.unwrap();
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["x-littoral-reason"], "draining");
+        assert!(edge.control().wait().await.success());
+    });
+}
+
+#[test]
 fn over_tls_it_is_agreed_upon_and_other_names_are_misdirected() {
     run(async {
         let edge = TestEdge::build()

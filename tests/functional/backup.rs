@@ -386,6 +386,29 @@ fn without_a_passphrase_no_secret_is_in_an_archive_and_those_missing_are_named()
 }
 
 #[test]
+fn sql_databases_are_in_no_archive_and_are_named() {
+    run(async {
+        let bag = Bag::new();
+        let edge = TestEdge::start().await;
+        let tenant = edge.tenant("acme").await;
+        tenant.guest("spin7-sql").await;
+        let granted = json!({"databases": ["ledger"]});
+        tenant.grants("spin7-sql", granted).await.unwrap();
+        let asked = "spin7-sql.acme.test/?db=ledger&sql=CREATE%20TABLE%20t%28v%29";
+        let answer = edge.get(asked).await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        let archive = bag.text("node.littoral");
+        let output = littoral(&edge, &["backup", "-o", &archive]).await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert!(
+            said.contains("the SQL database \"ledger\" of the tenant acme"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
 fn what_is_no_whole_archive_of_this_passphrase_leaves_an_empty_directory() {
     run(async {
         let (bag, authority) = (Bag::new(), Authority::new());

@@ -227,6 +227,7 @@ impl Moment {
         if let Some(kept) = self.kept.take() {
             self.write_pairs(kept, archive)?;
         }
+        self.name_databases(&mut archive.summary);
         if let Some(vault) = vault {
             for name in NODE_KEYS {
                 self.write_node_key(name, archive, vault)?;
@@ -256,6 +257,26 @@ impl Moment {
             }
             Ok(())
         })
+    }
+
+    /// SQL databases are in no archive: a copy would have to be asked of the process that has a tenant's open.
+    fn name_databases(&self, summary: &mut Summary) {
+        for tenant in &self.copy.snapshot.tenants {
+            let tenant = &tenant.record.tenant;
+            match self.control.databases.list(tenant) {
+                Ok(found) => {
+                    for database in found {
+                        summary.leave_out(format!(
+                            "the SQL database {:?} of the tenant {tenant}: archives have none",
+                            database.name
+                        ));
+                    }
+                }
+                Err(error) => {
+                    summary.leave_out(format!("the SQL databases of the tenant {tenant}: {error}"));
+                }
+            }
+        }
     }
 
     fn write_node_key(
