@@ -385,26 +385,76 @@ fn without_a_passphrase_no_secret_is_in_an_archive_and_those_missing_are_named()
     });
 }
 
+/// What a guest says to a statement on `ledger`, which goes well.
+async fn ledger(edge: &TestEdge, statement: &str) -> String {
+    let encoded = statement.replace(' ', "+");
+    let place = format!("spin7-sql.acme.test/?db=ledger&sql={encoded}");
+    let answer = edge.get(&place).await;
+    let said = answer.text();
+    assert_eq!(answer.status(), 200, "{statement}: {said}");
+    said
+}
+
 #[test]
-fn sql_databases_are_in_no_archive_and_are_named() {
+fn sql_databases_are_as_of_one_commit_each_while_guests_write() {
     run(async {
         let bag = Bag::new();
-        let edge = TestEdge::start().await;
+        let edge = Arc::new(TestEdge::start().await);
         let tenant = edge.tenant("acme").await;
         tenant.guest("spin7-sql").await;
         let granted = json!({"databases": ["ledger"]});
         tenant.grants("spin7-sql", granted).await.unwrap();
-        let asked = "spin7-sql.acme.test/?db=ledger&sql=CREATE%20TABLE%20t%28v%29";
-        let answer = edge.get(asked).await;
-        assert_eq!(answer.status(), 200, "{}", answer.text());
+        ledger(&edge, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)").await;
+        // More than one page, some of it in the log and some not.
+        let insert = "INSERT INTO t(v) VALUES (hex(randomblob(3000)))";
+        for _ in 0..40 {
+            ledger(&edge, insert).await;
+        }
+        let done = Arc::new(AtomicBool::new(false));
+        let writing = tokio::spawn({
+            let (edge, done) = (Arc::clone(&edge), Arc::clone(&done));
+            async move {
+                let mut written = 0;
+                while !done.load(Ordering::Relaxed) {
+                    ledger(&edge, insert).await;
+                    written += 1;
+                }
+                written
+            }
+        });
         let archive = bag.text("node.littoral");
-        let output = littoral(&edge, &["backup", "-o", &archive]).await;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{said}");
-        assert!(
-            said.contains("the SQL database \"ledger\" of the tenant acme"),
-            "{said}"
-        );
+        let output = littoral(&edge, &["backup", "-o", &archive, "--output", "json"]).await;
+        done.store(true, Ordering::Relaxed);
+        let written: u32 = writing.await.unwrap();
+        let wrong = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{wrong}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["databases"], 1, "{report}");
+
+        let builder = TestEdge::build();
+        let data = builder.home().join("data");
+        restore(&data, &bag.at("node.littoral"), None)
+            .await
+            .unwrap();
+        let restored = builder.start().await;
+        until("the module is served", async || {
+            let answer = restored.get("spin7-sql.acme.test/?sql=SELECT+1").await;
+            (answer.status() != 404 && answer.status() != 503).then_some(())
+        })
+        .await;
+        let said = ledger(
+            &restored,
+            "SELECT count(*) AS n, max(id) AS m, min(length(v)) AS l FROM t",
+        )
+        .await;
+        let of = |name: &str| -> u32 {
+            let (_, rest) = said.split_once(&format!("{name}=Value::Integer(")).unwrap();
+            rest.split_once(')').unwrap().0.parse().unwrap()
+        };
+        assert!((40..=40 + written).contains(&of("n")), "{said} {written}");
+        assert_eq!((of("m"), of("l")), (of("n"), 6000), "{said}");
+        // It is a database like any other.
+        ledger(&restored, insert).await;
     });
 }
 

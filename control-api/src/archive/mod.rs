@@ -73,6 +73,10 @@ pub struct Summary {
     pub component_bytes: u64,
     /// Pairs of key-value stores.
     pub pairs: u64,
+    /// SQL databases.
+    pub databases: u64,
+    /// The bytes of their files.
+    pub database_bytes: u64,
     /// Secrets: private keys of certificates, secret variables, the node's own admin key.
     pub secrets: u64,
     /// What the node has and the archive has not, and why: the first [`LEFT_OUT_NAMED_MAX`].
@@ -128,10 +132,23 @@ pub enum Entry {
         /// Its length in bytes.
         bytes: u64,
     },
-    /// The next bytes of the component.
+    /// A file of an SQL database begins; its parts follow. One that comes again is to be taken instead of the first.
+    Database {
+        /// The tenant.
+        tenant: String,
+        /// The database.
+        database: String,
+        /// Whether it is the database's log.
+        log: bool,
+        /// Its length in bytes.
+        bytes: u64,
+    },
+    /// The next bytes of the component or the database.
     Part(Vec<u8>),
     /// The component is whole, and its digest the one that was announced.
     ComponentEnd,
+    /// The database's file is whole.
+    DatabaseEnd,
 }
 
 /// Kinds of pieces.
@@ -141,6 +158,7 @@ mod kind {
     pub(super) const PAIRS: u8 = b'p';
     pub(super) const NODE_KEY: u8 = b'k';
     pub(super) const COMPONENT: u8 = b'c';
+    pub(super) const DATABASE: u8 = b'd';
     pub(super) const PART: u8 = b'b';
     pub(super) const SUMMARY: u8 = b'e';
     pub(super) const BROKEN_OFF: u8 = b'x';

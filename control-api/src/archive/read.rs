@@ -22,16 +22,16 @@ pub struct ArchiveReader<R> {
     at: u64,
     header: Header,
     keys: Option<PassphraseKeys>,
-    component: Option<Component>,
+    body: Option<Body>,
     seen: Summary,
     summary: Option<Summary>,
 }
 
-/// A component of which parts are still to come.
-struct Component {
-    digest: Digest,
+/// Something of which parts are still to come.
+struct Body {
     left_bytes: u64,
-    context: Context,
+    /// A component's digest, and that of the parts so far; a database has none.
+    digest: Option<(Digest, Context)>,
 }
 
 impl<R: Read> ArchiveReader<R> {
@@ -52,7 +52,7 @@ impl<R: Read> ArchiveReader<R> {
                 sealing: None,
             },
             keys: None,
-            component: None,
+            body: None,
             seen: Summary::default(),
             summary: None,
         };
@@ -103,12 +103,12 @@ impl<R: Read> ArchiveReader<R> {
         if self.summary.is_some() {
             return Ok(None);
         }
-        if self.component.as_ref().is_some_and(|c| c.left_bytes == 0) {
-            return self.component_end().map(Some);
+        if self.body.as_ref().is_some_and(|body| body.left_bytes == 0) {
+            return self.body_end().map(Some);
         }
         let (kind, payload) = self.piece()?;
-        if self.component.is_some() && !matches!(kind, kind::PART | kind::BROKEN_OFF) {
-            return Err(self.altered("a component lacks its end"));
+        if self.body.is_some() && !matches!(kind, kind::PART | kind::BROKEN_OFF) {
+            return Err(self.altered("a component or a database lacks its end"));
         }
         match kind {
             kind::RECORDS => {
@@ -138,6 +138,10 @@ impl<R: Read> ArchiveReader<R> {
                 _ => Err(self.altered("a key of the node is none")),
             },
             kind::COMPONENT => self.component_begin(&payload).map(Some),
+            kind::DATABASE => match self.parts::<4>(&payload)?.as_mut_slice() {
+                [parts] => self.database_begin(parts).map(Some),
+                _ => Err(self.altered("a database's beginning is none")),
+            },
             kind::PART => self.part(payload).map(Some),
             kind::SUMMARY => self.end(&payload).map(|()| None),
             kind::BROKEN_OFF => Err(ArchiveError::BrokenOff {
@@ -171,37 +175,61 @@ impl<R: Read> ArchiveReader<R> {
         let (digest, bytes) = (Digest::from_bytes(digest), u64::from_le_bytes(bytes));
         self.seen.components += 1;
         self.seen.component_bytes = self.seen.component_bytes.saturating_add(bytes);
-        self.component = Some(Component {
-            digest,
+        self.body = Some(Body {
             left_bytes: bytes,
-            context: Context::new(&SHA256),
+            digest: Some((digest, Context::new(&SHA256))),
         });
         Ok(Entry::Component { digest, bytes })
     }
 
+    fn database_begin(&mut self, parts: &mut [Vec<u8>; 4]) -> Result<Entry, ArchiveError> {
+        let [tenant, database, length, is_log] = parts.each_mut().map(std::mem::take);
+        let log = match is_log.as_slice() {
+            [0] => false,
+            [1] => true,
+            _ => return Err(self.altered("a database's file is of no kind")),
+        };
+        let length = <[u8; 8]>::try_from(length);
+        let bytes = length.map_err(|_| self.altered("a database has no length"))?;
+        let bytes = u64::from_le_bytes(bytes);
+        self.seen.databases += u64::from(!log);
+        self.seen.database_bytes = self.seen.database_bytes.saturating_add(bytes);
+        self.body = Some(Body {
+            left_bytes: bytes,
+            digest: None,
+        });
+        Ok(Entry::Database {
+            tenant: self.text(tenant)?,
+            database: self.text(database)?,
+            log,
+            bytes,
+        })
+    }
+
     fn part(&mut self, payload: Vec<u8>) -> Result<Entry, ArchiveError> {
         let part_bytes = payload.len() as u64;
-        match &mut self.component {
-            Some(component) if part_bytes <= component.left_bytes => {
-                component.left_bytes -= part_bytes;
-                component.context.update(&payload);
+        match &mut self.body {
+            Some(body) if part_bytes <= body.left_bytes => {
+                body.left_bytes -= part_bytes;
+                if let Some((_, context)) = &mut body.digest {
+                    context.update(&payload);
+                }
                 Ok(Entry::Part(payload))
             }
-            Some(_) => Err(self.altered("a component is longer than it says")),
+            Some(_) => Err(self.altered("a component or a database is longer than it says")),
             None => Err(self.altered("a part belongs to no component")),
         }
     }
 
-    fn component_end(&mut self) -> Result<Entry, ArchiveError> {
-        let Some(component) = self.component.take() else {
+    fn body_end(&mut self) -> Result<Entry, ArchiveError> {
+        let Some(body) = self.body.take() else {
             return Err(self.altered("a component ends that did not begin"));
         };
-        let found = component.context.finish();
-        if found.as_ref() != component.digest.as_bytes() {
-            return Err(self.altered(&format!(
-                "the component {} is another one",
-                component.digest
-            )));
+        let Some((digest, context)) = body.digest else {
+            return Ok(Entry::DatabaseEnd);
+        };
+        if context.finish().as_ref() != digest.as_bytes() {
+            return Err(self.altered(&format!("the component {digest} is another one")));
         }
         Ok(Entry::ComponentEnd)
     }
@@ -233,6 +261,8 @@ impl<R: Read> ArchiveReader<R> {
                 summary.pairs,
                 summary.components,
                 summary.component_bytes,
+                summary.databases,
+                summary.database_bytes,
             ]
         };
         if counts(&summary) != counts(&self.seen) {

@@ -94,7 +94,27 @@ impl<W: Write> ArchiveWriter<W> {
         self.piece(kind::COMPONENT, &payload)
     }
 
-    /// The next bytes of the component.
+    /// Begins a file of an SQL database, of so many bytes; [`ArchiveWriter::part`] must then be given all of them.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Io`].
+    pub fn database(
+        &mut self,
+        tenant: &str,
+        database: &str,
+        log: bool,
+        bytes: u64,
+    ) -> Result<(), ArchiveError> {
+        self.summary.databases += u64::from(!log);
+        self.summary.database_bytes += bytes;
+        let [length, is_log] = [&bytes.to_le_bytes()[..], &[u8::from(log)]];
+        let parts = [tenant.as_bytes(), database.as_bytes(), length, is_log];
+        self.batched(kind::DATABASE, &parts)?;
+        // A piece each.
+        self.flush_batch()
+    }
+
+    /// The next bytes of the component or the database.
     ///
     /// # Errors
     /// [`ArchiveError::Io`], [`ArchiveError::PieceTooLarge`].

@@ -184,6 +184,10 @@ fn show(
                 format!("{} ({} bytes)", holds.components, holds.component_bytes),
             ),
             ("pairs", holds.pairs.to_string()),
+            (
+                "databases",
+                format!("{} ({} bytes)", holds.databases, holds.database_bytes),
+            ),
             ("secrets", secrets),
         ]);
         for what in &holds.left_out {

@@ -17,6 +17,11 @@ use crate::storage::sql::{Bounds, Found, ProcessBounds, SqlConnection};
 /// Most connections of all guests of a worker, those that wait to be opened included.
 const SESSIONS_MAX: usize = 4096;
 
+/// How long a backup may hold a database, in milliseconds: what guests write meanwhile stays in the database's log.
+const HELD_MS_MAX: u64 = 600_000;
+/// A transaction begins to see with what it reads first.
+const READS_ONCE: &str = "SELECT count(*) FROM sqlite_schema";
+
 /// The connections of one worker's guests, by the worker's numbers. Those that are left close with it.
 #[derive(Default)]
 pub(super) struct Sessions(Arc<Mutex<HashMap<u64, Session>>>);
@@ -239,6 +244,32 @@ impl Control {
                 why: fault.to_string(),
             }),
         }
+    }
+
+    /// A connection that has a database open for reading as it is now: what is in its file and its log together stays a whole
+    /// for as long as it is held, at most [`HELD_MS_MAX`].
+    pub(super) async fn hold_database(
+        &self,
+        tenant: &TenantName,
+        database: &str,
+    ) -> Result<SqlConnection, SqlFault> {
+        let limits = match tenant_in(&self.read(), tenant) {
+            Ok(there) => Arc::clone(&there.limits),
+            Err(error) => return Err(SqlFault::Io(error.to_string())),
+        };
+        let (process_bounds, bounds) = bounds(&limits);
+        let bounds = Bounds {
+            transaction_ms_max: HELD_MS_MAX,
+            ..bounds
+        };
+        let connecting = self
+            .databases
+            .connect(tenant.as_str(), database, process_bounds, bounds);
+        let connection = connecting.await?;
+        for statement in ["BEGIN", READS_ONCE] {
+            connection.execute(statement.to_owned(), Vec::new()).await?;
+        }
+        Ok(connection)
     }
 
     /// What an operator does with a tenant's databases is at least in the node's log; whether it may be done.

@@ -4,12 +4,13 @@
 //! ([`control_api::archive`]), a piece at a time. Promises about that moment:
 //!
 //! - The control state and its audit log are as of one change.
-//! - What guests keep is as of one commit of all of it.
+//! - What guests keep is as of one commit of all of it; an SQL database is as of one commit of its own, not before.
 //! - No change of the control state lies between the two, and no component that it stands on goes before it is written.
 //!
 //! Secrets leave this node only sealed under a passphrase. What follows from the rest is not in the archive: artifacts, which
 //! are of this CPU; logs; figures; the configuration, which is the operator's.
 
+mod databases;
 mod place;
 mod sink;
 
@@ -182,6 +183,8 @@ enum WriteError {
     Moving(#[from] MovingError),
     #[error("a component cannot be read")]
     Component(#[source] std::io::Error),
+    #[error("an SQL database cannot be read")]
+    Database(#[source] std::io::Error),
 }
 
 type Archive = ArchiveWriter<Sink>;
@@ -227,7 +230,7 @@ impl Moment {
         if let Some(kept) = self.kept.take() {
             self.write_pairs(kept, archive)?;
         }
-        self.name_databases(&mut archive.summary);
+        self.write_databases(archive)?;
         if let Some(vault) = vault {
             for name in NODE_KEYS {
                 self.write_node_key(name, archive, vault)?;
@@ -257,26 +260,6 @@ impl Moment {
             }
             Ok(())
         })
-    }
-
-    /// SQL databases are in no archive: a copy would have to be asked of the process that has a tenant's open.
-    fn name_databases(&self, summary: &mut Summary) {
-        for tenant in &self.copy.snapshot.tenants {
-            let tenant = &tenant.record.tenant;
-            match self.control.databases.list(tenant) {
-                Ok(found) => {
-                    for database in found {
-                        summary.leave_out(format!(
-                            "the SQL database {:?} of the tenant {tenant}: archives have none",
-                            database.name
-                        ));
-                    }
-                }
-                Err(error) => {
-                    summary.leave_out(format!("the SQL databases of the tenant {tenant}: {error}"));
-                }
-            }
-        }
     }
 
     fn write_node_key(

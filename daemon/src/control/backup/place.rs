@@ -14,6 +14,7 @@ use control_api::view::SecretText;
 use edge_config::Config;
 use serde::Serialize;
 
+use super::databases::IncomingDatabases;
 use super::{NODE_KEYS, archive_vault, described, names_in_archive};
 use crate::artifact::cache::KeyError;
 use crate::control::node::DISK_RESERVE_BYTES;
@@ -28,7 +29,7 @@ use crate::store::{IncomingEntries, SealedPlace, Store, StoreCopy, StoreError, S
 /// Where everything is made.
 const UNFINISHED_DIR: &str = "restoring";
 /// What is made there and then moved; the store last, so that a directory with a store has everything.
-const PARTS: [&str; 4] = ["components", "storage", "keys", "store"];
+const PARTS: [&str; 5] = ["components", "storage", "databases", "keys", "store"];
 /// May be in a directory that is empty otherwise: an ext4 file system of its own has it.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -91,6 +92,16 @@ pub enum UnrestorableError {
     /// A pair.
     #[error(transparent)]
     Pairs(#[from] MovingError),
+    /// An SQL database.
+    #[error(
+        "the archive has an SQL database {database:?} of a tenant {tenant:?}, and one of them is no name"
+    )]
+    Database {
+        /// The tenant.
+        tenant: String,
+        /// The database.
+        database: String,
+    },
     /// A key of this node.
     #[error("a key of this node cannot be made")]
     Key(#[from] KeyError),
@@ -104,7 +115,7 @@ pub enum UnrestorableError {
     },
 }
 
-fn failed<'a>(
+pub(super) fn failed<'a>(
     action: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> UnrestorableError + 'a {
@@ -215,7 +226,7 @@ impl Place<'_> {
         vault: Option<&Vault>,
     ) -> Result<Summary, UnrestorableError> {
         let unfinished = self.unfinished();
-        let [components, storage, keys, store] = PARTS.map(|part| unfinished.join(part));
+        let [components, storage, databases, keys, store] = PARTS.map(|part| unfinished.join(part));
         create_private_dir(&keys).map_err(failed("create", &keys))?;
         let options = StoreOptions {
             cache_mib: config.store.cache_mib,
@@ -225,6 +236,7 @@ impl Place<'_> {
             records: IncomingEntries::new(options.contents_bytes_max),
             pairs: None,
             storage: &storage,
+            databases: IncomingDatabases::into(databases),
             blobs: Blobs::open(&components, DISK_RESERVE_BYTES)?,
             incoming: None,
             keys: &keys,
@@ -266,6 +278,7 @@ struct Into<'a> {
     records: IncomingEntries,
     pairs: Option<Filling>,
     storage: &'a Path,
+    databases: IncomingDatabases,
     blobs: Blobs,
     incoming: Option<(edge_config::Digest, IncomingBlob)>,
     keys: &'a Path,
@@ -293,8 +306,18 @@ impl Into<'_> {
             Entry::Component { digest, bytes } => {
                 self.incoming = Some((digest, self.blobs.begin(bytes)?));
             }
+            Entry::Database {
+                tenant,
+                database,
+                log,
+                bytes: _,
+            } => self.databases.begin(&tenant, &database, log)?,
+            Entry::DatabaseEnd => self.databases.end()?,
             Entry::Part(bytes) => {
-                if let Some((_, incoming)) = &mut self.incoming {
+                let is_databases = self.databases.write(&bytes)?;
+                if let Some((_, incoming)) = &mut self.incoming
+                    && !is_databases
+                {
                     incoming.write(&bytes)?;
                 }
             }

@@ -34,3 +34,4 @@ pub use child::child_main;
 pub use message::Bounds;
 pub use process::SqlConnection;
 pub use registry::{Databases, Found, ProcessBounds};
+pub(crate) use registry::{file_of, folder_in};

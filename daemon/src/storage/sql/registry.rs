@@ -302,7 +302,12 @@ impl Databases {
     }
 
     fn folder(&self, tenant: &str) -> PathBuf {
-        self.dir.join(hex(tenant))
+        folder_in(&self.dir, tenant)
+    }
+
+    /// The file of a tenant's database, or its log's.
+    pub(crate) fn file(&self, tenant: &str, database: &str, log: bool) -> PathBuf {
+        self.folder(tenant).join(file_of(database, log))
     }
 }
 
@@ -344,6 +349,17 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<Found>> {
     }
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// Where a tenant's databases lie.
+pub(crate) fn folder_in(dir: &Path, tenant: &str) -> PathBuf {
+    dir.join(hex(tenant))
+}
+
+/// The name of a database's file, or of its log's.
+pub(crate) fn file_of(database: &str, log: bool) -> String {
+    let [wal, _] = BESIDE;
+    format!("{}{}", file_name(database), if log { wal } else { "" })
 }
 
 fn file_name(database: &str) -> String {
