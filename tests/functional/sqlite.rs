@@ -458,6 +458,11 @@ fn memory_rows_and_space_are_bounded_and_the_database_lives_on() {
             "INSERT INTO t(v) VALUES('fits');;SELECT v FROM t",
         )
         .await;
+        // One after another needs no more than one: a guest's closes with it.
+        small.limit(json!({"database_connections_max": 1})).await;
+        for _ in 0..30 {
+            well(&edge, place, "SELECT count(*) FROM t").await;
+        }
         let usage = small.usage().await;
         assert_eq!(usage.databases, 1);
         assert!(

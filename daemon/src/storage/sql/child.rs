@@ -26,12 +26,14 @@ use crate::link::{self, FrameBounds, FrameError, LinkReader, LinkWriter};
 
 /// Calls of one connection that wait; its guest makes one after another.
 const CALLS_WAITING_MAX: usize = 4;
+/// Threads for each connection that there may be: its own, and that of one before it which has not ended yet.
+const THREADS_A_CONNECTION: u64 = 2;
 /// The stack of a connection's thread, in bytes: SQLite's parser and its triggers recurse, within limits.
 const STACK_BYTES: usize = 2 << 20;
 /// What the process may write to beside SQLite's memory and stacks, in bytes.
 const DATA_MARGIN_BYTES: u64 = 64 << 20;
 /// Open files: three for each database, and the link.
-const FILES_MAX: u64 = 1100;
+const FILES_MAX: u64 = 2200;
 /// How far it stands back for what accepts and answers (nice(2)).
 const NICENESS: i32 = 5;
 /// Least and most of a connection's cache, in KiB.
@@ -93,7 +95,8 @@ fn bind(start: &Start) -> io::Result<()> {
         let _ = file.write_all(b"500");
     }
     let _ = nice(NICENESS);
-    let stacks = start.connections_max.saturating_mul(STACK_BYTES as u64);
+    let threads_max = start.connections_max.saturating_mul(THREADS_A_CONNECTION);
+    let stacks = threads_max.saturating_mul(STACK_BYTES as u64);
     let data = start
         .memory_bytes_max
         .saturating_add(stacks)
@@ -225,7 +228,11 @@ impl Served {
         file: &str,
         bounds: Bounds,
     ) -> Result<(), SqlFault> {
-        if self.threads.load(Ordering::Acquire) >= self.connections_max {
+        // Those that were closed may take a moment to end, and are not the tenant's any more.
+        let threads_max = self.connections_max.saturating_mul(THREADS_A_CONNECTION);
+        if self.connections.len() as u64 >= self.connections_max
+            || self.threads.load(Ordering::Acquire) >= threads_max
+        {
             return Err(SqlFault::Io(format!(
                 "the tenant has {} connections to its databases open; allowed: as many",
                 self.connections_max

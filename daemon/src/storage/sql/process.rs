@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +47,8 @@ pub(super) struct Process {
     next_connection: AtomicU64,
     /// Connections that are open or about to be.
     pub(super) open: AtomicU64,
+    /// One of them has closed.
+    pub(super) room: Notify,
     /// What it was told first.
     pub(super) start: Start,
     /// Tells it to end.
@@ -73,6 +75,7 @@ impl Process {
             calls,
             next_connection: AtomicU64::new(0),
             open: AtomicU64::new(0),
+            room: Notify::new(),
             start,
             end: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -165,6 +168,8 @@ impl SqlConnection {
             reply: None,
         });
         self.process.open.fetch_sub(1, Ordering::AcqRel);
+        // Kept for the next who waits, if nobody does.
+        self.process.room.notify_one();
     }
 }
 

@@ -23,6 +23,8 @@ const PROCESSES_MAX: usize = 16;
 pub(super) const EXTENSION: &str = "db";
 /// The log and the index beside a database.
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
+/// How long a connection waits for one of its tenant's to close: that of a guest which has answered closes soon after.
+const CLOSING_MAX: Duration = Duration::from_millis(250);
 /// What the log written ahead may exceed a database by, in bytes.
 const LOG_MARGIN_BYTES: u64 = 8 << 20;
 
@@ -97,6 +99,15 @@ impl Place {
     }
 }
 
+/// Whether a tenant may have one more connection now.
+enum Room {
+    Here(Arc<Process>),
+    /// Too many tenants have databases open.
+    NoneForTenant,
+    /// The tenant has as many connections open as it may.
+    NoneForConnection(Arc<Process>),
+}
+
 impl Databases {
     /// Those in this directory, which is made when there is something to keep. `program` is a `littorald` whose hidden
     /// subcommand `databases` runs [`super::child_main`]. Called in the runtime that looks after processes.
@@ -134,12 +145,29 @@ impl Databases {
         let patience = Duration::from_millis(bounds.statement_ms_max) * 2;
         let waited = tokio::time::timeout(patience, async {
             let mut has_ended = false;
+            let closing_until = tokio::time::Instant::now() + CLOSING_MAX;
             loop {
                 // Asked for before the look, so that no end is missed.
                 let freed = self.places.freed.notified();
-                let Some(process) = self.process_of(tenant, process_bounds, bounds)? else {
-                    freed.await;
-                    continue;
+                let process = match self.process_of(tenant, process_bounds, bounds)? {
+                    Room::Here(process) => process,
+                    Room::NoneForTenant => {
+                        freed.await;
+                        continue;
+                    }
+                    Room::NoneForConnection(process) => {
+                        let closed = process.room.notified();
+                        if tokio::time::timeout_at(closing_until, closed)
+                            .await
+                            .is_err()
+                        {
+                            let connections_max = process_bounds.connections_max;
+                            return Err(SqlFault::Io(format!(
+                                "the tenant has {connections_max} connections to its databases open; allowed: as many"
+                            )));
+                        }
+                        continue;
+                    }
                 };
                 let ended = process.ended.clone();
                 match SqlConnection::open(process, file_name(database), bounds).await {
@@ -164,13 +192,13 @@ impl Databases {
         })
     }
 
-    /// A tenant's process, with one more connection counted; `None` where it must wait for one to end.
+    /// A tenant's process, with one more connection counted, if there is room.
     fn process_of(
         &self,
         tenant: &str,
         process_bounds: ProcessBounds,
         bounds: Bounds,
-    ) -> Result<Option<Arc<Process>>, SqlFault> {
+    ) -> Result<Room, SqlFault> {
         let start = Start {
             orders: self.orders,
             memory_bytes_max: process_bounds.memory_bytes_max,
@@ -186,14 +214,11 @@ impl Databases {
             // Limits that changed hold from the next process on: at once where this one has nothing to do.
             && (process.start == start || process.open.load(Ordering::Acquire) > 0)
         {
-            let connections_max = process_bounds.connections_max;
-            if process.open.load(Ordering::Acquire) >= connections_max {
-                return Err(SqlFault::Io(format!(
-                    "the tenant has {connections_max} connections to its databases open; allowed: as many"
-                )));
+            if process.open.load(Ordering::Acquire) >= process_bounds.connections_max {
+                return Ok(Room::NoneForConnection(Arc::clone(process)));
             }
             process.open.fetch_add(1, Ordering::AcqRel);
-            return Ok(Some(Arc::clone(process)));
+            return Ok(Room::Here(Arc::clone(process)));
         }
         if let Some(process) = open.processes.get(tenant) {
             process.end.cancel();
@@ -208,7 +233,7 @@ impl Databases {
             if let Some(process) = open.processes.values().find(idle) {
                 process.end.cancel();
             }
-            return Ok(None);
+            return Ok(Room::NoneForTenant);
         }
         let (process, wanted) = Process::new(start);
         process.open.fetch_add(1, Ordering::AcqRel);
@@ -225,7 +250,7 @@ impl Databases {
         };
         let life = run(program, Arc::clone(&process), wanted, place);
         self.tracker.spawn_on(life, &self.runtime);
-        Ok(Some(process))
+        Ok(Room::Here(process))
     }
 
     /// A tenant's databases by name. Blocks on the disk.
