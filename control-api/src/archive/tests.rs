@@ -47,6 +47,10 @@ fn archive(passphrase: Option<&SecretText>) -> Vec<u8> {
     for part in component.chunks(9000) {
         writer.part(part).unwrap();
     }
+    writer.database("acme", "ledger", false, 5000).unwrap();
+    writer.part(&[7; 4000]).unwrap();
+    writer.part(&[7; 1000]).unwrap();
+    writer.database("acme", "ledger", true, 0).unwrap();
     writer.summary.leave_out("a secret".into());
     writer.finish().unwrap();
     bytes
@@ -63,15 +67,27 @@ fn what_was_written_is_read_and_counted() {
     assert_eq!(reader.header().revision, 77);
     let (mut records, mut pairs, mut parts) = (Vec::new(), Vec::new(), Vec::new());
     let mut keys = Vec::new();
+    let (mut databases, mut ended) = (Vec::new(), 0);
     while let Some(entry) = reader.next_entry().unwrap() {
         match entry {
             Entry::Records(more) => records.extend(more),
             Entry::Pairs(more) => pairs.extend(more),
             Entry::Part(more) => parts.extend(more),
             Entry::NodeKey { name, .. } => keys.push(name),
+            Entry::Database {
+                tenant,
+                database,
+                log,
+                bytes,
+            } => databases.push((tenant, database, log, bytes)),
+            Entry::DatabaseEnd => ended += 1,
             Entry::Component { .. } | Entry::ComponentEnd => {}
         }
     }
+    let ledger = |log, bytes| ("acme".to_owned(), "ledger".to_owned(), log, bytes);
+    assert_eq!(databases, [ledger(false, 5000), ledger(true, 0)]);
+    assert_eq!(ended, 2);
+    assert_eq!(parts.split_off(component().1.len()), [7; 5000]);
     assert_eq!(
         records,
         [
@@ -84,6 +100,7 @@ fn what_was_written_is_read_and_counted() {
     assert_eq!(keys, ["one.key", "other.key"]);
     let summary = reader.summary().unwrap();
     assert_eq!((summary.records, summary.pairs), (2, 200));
+    assert_eq!((summary.databases, summary.database_bytes), (1, 5000));
     assert_eq!(summary.left_out, ["a secret"]);
     assert!(reader.next_entry().unwrap().is_none());
 }
