@@ -37,7 +37,11 @@ fn one_connection_carries_the_requests_of_many() {
         assert!(told.text().contains("SERVER_PROTOCOL=HTTP/2.0"), "{told:?}");
         let unknown = client.get("nobody.test/").await;
         assert_eq!((unknown.status(), unknown.reason()), (404, "no-route"));
-        assert_eq!(acme.usage().await.concurrent_requests, 0);
+        // A guest may have something to do after its last byte.
+        until("all places are given back", async || {
+            (acme.usage().await.concurrent_requests == 0).then_some(())
+        })
+        .await;
     });
 }
 
